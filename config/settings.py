@@ -1,0 +1,173 @@
+"""Settings: a pure reading of environment variables, each listed with its default in `.env.example`.
+
+A malformed value stops the start with a message that names the variable.
+"""
+
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+
+def _at_least(name: str, default: int, minimum: int = 1) -> int:
+    """Read an integer variable and refuse what is not one or is below `minimum`."""
+    text = env.str(name, default=str(default))
+    try:
+        value = int(text)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} must be a whole number, not {text!r}") from None
+    if value < minimum:
+        raise ImproperlyConfigured(f"{name} must be at least {minimum}, not {value}")
+    return value
+
+
+def _required(name: str, why: str) -> str:
+    value = env.str(name, default="")
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set: {why}")
+    return value
+
+
+# --- Django ---------------------------------------------------------------------------------------------------
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = _required("SECRET_KEY", "a long random text that signs admin sessions; `make run` makes one")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+AUTH_USER_MODEL = "workspaces.User"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+APPEND_SLASH = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en"
+USE_I18N = False
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "django_filters",
+    "django_celery_beat",
+    "workspaces",
+    "actions",
+    "runs",
+    "config",
+]
+
+MIDDLEWARE = [
+    "rest.request_id.RequestIdMiddleware",
+    "rest.middleware.ErrorBodyMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Static files come from the installed packages themselves: no collectstatic step stands before a first start.
+WHITENOISE_USE_FINDERS = True
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# Behind a proxy that ends TLS and sets X-Forwarded-Proto itself. Off by default: `make run` speaks plain HTTP.
+HTTPS = env.bool("HTTPS", default=False)
+if HTTPS:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 31_536_000
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+
+# --- Stores ---------------------------------------------------------------------------------------------------
+
+DATABASE_URL = _required(
+    "DATABASE_URL", "name a PostgreSQL 15+ server, or use `make run`, which starts an embedded one"
+)
+REDIS_URL = _required("REDIS_URL", "name a Redis 7+ or Valkey 8+ server, or use `make run`, which starts an embedded one")
+
+DATABASES = {"default": env.db_url_config(DATABASE_URL)}
+if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
+    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL server (postgresql://...): there is no other engine")
+DATABASES["default"]["CONN_MAX_AGE"] = None
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
+
+# --- REST -----------------------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["workspaces.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["workspaces.permissions.RoleAndScope"],
+    "DEFAULT_PARSER_CLASSES": ["rest.json.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["rest.json.JSONRenderer"],
+    "DEFAULT_FILTER_BACKENDS": [],
+    "DEFAULT_METADATA_CLASS": None,
+    "EXCEPTION_HANDLER": "rest.exception_handler.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# --- Celery ---------------------------------------------------------------------------------------------------
+
+BEAT_LOCK_SECONDS = 60
+
+# --- Runyard --------------------------------------------------------------------------------------------------
+
+RUNYARD_ACTIONS = env.list("RUNYARD_ACTIONS", default=[])
+RUNYARD_LEASE_SECONDS = _at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
+RUNYARD_RETENTION_DAYS = _at_least("RUNYARD_RETENTION_DAYS", 30)
+
+RUNYARD_MAX_BODY_BYTES = _at_least("RUNYARD_MAX_BODY_BYTES", 64 * 1024 * 1024)
+RUNYARD_MAX_BODY_NODES = _at_least("RUNYARD_MAX_BODY_NODES", 2_000_000)
+RUNYARD_MAX_LARGE_BODIES = _at_least("RUNYARD_MAX_LARGE_BODIES", 2)
+RUNYARD_MAX_INPUTS = _at_least("RUNYARD_MAX_INPUTS", 100_000)
+RUNYARD_MAX_INPUT_BYTES = _at_least("RUNYARD_MAX_INPUT_BYTES", 256 * 1024)
+RUNYARD_MAX_CUSTOM_DATA_BYTES = _at_least("RUNYARD_MAX_CUSTOM_DATA_BYTES", 4 * 1024)
+RUNYARD_MAX_PARAMETERS_BYTES = _at_least("RUNYARD_MAX_PARAMETERS_BYTES", 256 * 1024)
+RUNYARD_MAX_OUTPUT_BYTES = _at_least("RUNYARD_MAX_OUTPUT_BYTES", 1024 * 1024)
+RUNYARD_MAX_OUTPUTS_PER_INPUT = _at_least("RUNYARD_MAX_OUTPUTS_PER_INPUT", 10_000)
+RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT = _at_least("RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT", 16 * 1024 * 1024)
+RUNYARD_MAX_UNFINISHED_RUNS = _at_least("RUNYARD_MAX_UNFINISHED_RUNS", 10_000)
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # rest.json reads bodies and holds the limit itself
+
+# --- Logging --------------------------------------------------------------------------------------------------
+
+LOGGING_CONFIG = None
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+LOG_FORMAT = env.str("LOG_FORMAT", default="console")  # "console" or "json"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-RATE = re.compile(r"([1-9][0-9]{0,8})/([smhd])", re.ASCII)
+RATE_PATTERN = "([1-9][0-9]{0,8})/([smhd])"
+RATE = re.compile(RATE_PATTERN, re.ASCII)
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of an action in force (contract sections 1 and 7); None is no limit.
+    """The limits of an action (contract sections 1 and 7); None is no limit.
 
     `timeout_s` and `max_attempts` are for one input; `concurrency` is for one batch; `max_concurrency` (batches at
     once) and `rate` (inputs, such as "600/m") are for the whole installation.

@@ -1,0 +1,64 @@
+"""The actions there are: each definition from the code beside the row in which staff switch it.
+
+Rows are made when they are missed; a row whose action left the code stays, for the runs that name it, and is not
+listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actions import registry
+from actions.definition import ActionDefinition
+from actions.limits import Limits, per_second
+from actions.models import Action
+from rest.errors import NotFound
+
+Entry = tuple[ActionDefinition, Action]
+
+
+def sync() -> int:
+    """Make the rows that are missing, and return how many there were. Safe while others do the same."""
+    return len(_insert_missing(registry.names()))
+
+
+def entries(*, offset: int, limit: int) -> list[Entry]:
+    """Return a page of the catalogue, by name."""
+    definitions = registry.all_actions()[offset : offset + limit]
+    names = [definition.name for definition in definitions]
+    _insert_missing(names)
+    rows = {row.name: row for row in Action.objects.filter(name__in=names)}
+    return [(definition, rows[definition.name]) for definition in definitions]
+
+
+def find(name: str) -> Entry:
+    """Return the action called `name`, and its row.
+
+    Raises:
+        NotFound: there is no such action.
+    """
+    definition = registry.get(name)
+    if definition is None:
+        raise NotFound("There is no such action. GET /v1/actions lists those there are.", {"field": "action_name"})
+    row = Action.objects.filter(name=name).first()
+    if row is None:
+        _insert_missing([name])
+        row = Action.objects.get(name=name)
+    return definition, row
+
+
+def limits(definition: ActionDefinition, row: Action) -> Limits:
+    """Return the limits in force: the code's, or the row's where those are lower."""
+    return Limits(
+        timeout_s=min(definition.timeout_s, row.timeout_s or definition.timeout_s),
+        max_attempts=min(definition.max_attempts, row.max_attempts or definition.max_attempts),
+        concurrency=min(definition.concurrency, row.concurrency or definition.concurrency),
+        max_concurrency=min(filter(None, (definition.max_concurrency, row.max_concurrency)), default=None),
+        rate=min(filter(None, (definition.rate, row.rate)), key=per_second, default=None),
+    )
+
+
+def _insert_missing(names: Sequence[str]) -> list[Action]:
+    known = set(Action.objects.filter(name__in=names).values_list("name", flat=True))
+    missing = [Action(name=name) for name in names if name not in known]
+    return Action.objects.bulk_create(missing, ignore_conflicts=True)

@@ -1,0 +1,129 @@
+"""From any exception in a view to the contract's error body. Views hold no `try`: it all comes here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+from rest_framework.views import set_rollback
+
+from rest.errors import (
+    ApiError,
+    BadInput,
+    BadParameters,
+    InternalError,
+    MethodNotAllowed,
+    NoAccess,
+    NotFound,
+    RateLimited,
+    Unauthorized,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from rest.request_id import current_request_id
+
+logger = logging.getLogger(__name__)
+
+DATABASE_RETRY_AFTER_S = 2
+
+
+def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
+    """Answer an exception raised in a view (DRF's `EXCEPTION_HANDLER`)."""
+    error = as_api_error(exc, context)
+    if isinstance(error, InternalError):
+        logger.error("A view failed", exc_info=exc)
+    elif isinstance(exc, OperationalError | InterfaceError):
+        logger.warning("The database did not answer", exc_info=exc)
+    set_rollback()
+    return Response(error.body(current_request_id()), status=error.status_code, headers=error.headers)
+
+
+def as_api_error(exc: Exception, context: Mapping[str, Any]) -> ApiError:
+    """Return what the caller is told for an exception. What is unknown is an `InternalError` that tells nothing."""
+    if isinstance(exc, ApiError):
+        return exc
+    if isinstance(exc, drf.APIException):
+        return _from_drf(exc, context)
+    if isinstance(exc, Http404):
+        return NotFound()
+    if isinstance(exc, PermissionDenied):
+        return NoAccess()
+    if isinstance(exc, SuspiciousOperation):
+        return BadInput("The request is malformed.")
+    if isinstance(exc, OperationalError | InterfaceError):
+        return Unavailable("The database does not answer. Try again shortly.", retry_after_s=DATABASE_RETRY_AFTER_S)
+    return InternalError()
+
+
+def _from_drf(exc: drf.APIException, context: Mapping[str, Any]) -> ApiError:
+    match exc:
+        case drf.ValidationError():
+            return _from_validation(exc.detail)
+        case drf.MethodNotAllowed():
+            return method_not_allowed(getattr(context.get("view"), "allowed_methods", []))
+        case drf.NotAuthenticated():
+            return Unauthorized()
+        case drf.AuthenticationFailed():
+            return Unauthorized(_text(exc.detail))
+        case drf.PermissionDenied():
+            return NoAccess(_text(exc.detail))
+        case drf.NotFound():
+            return NotFound()
+        case drf.UnsupportedMediaType():
+            return UnsupportedMediaType()
+        case drf.NotAcceptable():
+            return BadParameters("None of the formats asked for is offered.")
+        case drf.Throttled():
+            wait = max(1, round(exc.wait or 1))
+            return RateLimited(
+                f"Too many requests. Try again in {wait} s.", {"retry_after_s": wait}, headers={"Retry-After": str(wait)}
+            )
+        case drf.ParseError():
+            return BadInput(_text(exc.detail))
+        case _ if exc.status_code < 500:
+            return BadInput(_text(exc.detail))
+        case _:
+            return InternalError()
+
+
+def method_not_allowed(allowed: list[str]) -> MethodNotAllowed:
+    """Return the 405 of a path that takes only the `allowed` methods."""
+    names = ", ".join(allowed)
+    return MethodNotAllowed(f"This path takes only {names}.", {"allowed": list(allowed)}, headers={"Allow": names})
+
+
+def _from_validation(detail: Any) -> BadInput:
+    fields: dict[str, list[str]] = {}
+    _collect(detail, "", fields)
+    path, reasons = next(iter(fields.items()), ("", ["is not valid"]))
+    return BadInput(f"{path}: {reasons[0]}" if path else reasons[0], {"fields": fields})
+
+
+def _collect(detail: Any, path: str, fields: dict[str, list[str]]) -> None:
+    """Flatten a serializer's nested errors into `{"inputs[3].name": ["..."]}`."""
+    if isinstance(detail, Mapping):
+        for key, inner in detail.items():
+            if key == "non_field_errors":
+                _collect(inner, path, fields)
+            elif isinstance(key, int):
+                _collect(inner, f"{path}[{key}]", fields)
+            else:
+                _collect(inner, f"{path}.{key}" if path else str(key), fields)
+    elif isinstance(detail, list | tuple):
+        for index, inner in enumerate(detail):
+            if isinstance(inner, Mapping | list | tuple):
+                _collect(inner, f"{path}[{index}]", fields)
+            else:
+                fields.setdefault(path, []).append(str(inner))
+    else:
+        fields.setdefault(path, []).append(str(detail))
+
+
+def _text(detail: Any) -> str:
+    return detail if isinstance(detail, str) else "The request is not valid."

@@ -1,0 +1,211 @@
+"""JSON taken in and given out (contract section 0).
+
+`parse` is where the contract's JSON rules live: every request body goes through it. The common path stays in C,
+because a body holds up to 100,000 inputs: screens over the raw bytes say whether anything could be wrong, and only
+then does Python walk the values to find out where.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import IO, Any, ClassVar
+
+import pydantic_core
+from django.conf import settings
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+
+from rest.body import check_media_type, read_body
+from rest.errors import BadInput
+
+MAX_DEPTH = 64
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
+
+# pydantic_core stops at a fixed depth: 200 containers with something in them, and an empty one more. Wrapped in this
+# many brackets, what passes is at most 64 deep; what does not is counted by a walk.
+_WRAPPING = 200 + 1 - MAX_DEPTH
+_OPEN, _CLOSE = b"[" * _WRAPPING, b"]" * _WRAPPING
+
+# 19 digits in a row may be an integer beyond 64 bits or a float that overflows; so may an exponent of three digits.
+# The exponent is looked for where a number can start, or half of all UUIDs in a text would look like one.
+_SUSPICIOUS_NUMBER = re.compile(rb"[0-9]{19}|[\[:,\s]-?[0-9]+(?:\.[0-9]+)?[eE]\+?[0-9]{3}|\A-?[0-9.]+[eE]\+?[0-9]{3}")
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_POSITION = re.compile(r"^(?P<reason>.*) at line (?P<line>\d+) column (?P<column>\d+)$", re.DOTALL)
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
+
+Path = tuple["Path | None", "str | int"]
+
+
+def parse(body: bytes, *, max_nodes: int = 2_000_000) -> Any:
+    """Return the value of a JSON text, or raise `BadInput` saying where it breaks a rule of contract section 0.
+
+    Refused: what is not UTF-8, NUL characters, lone surrogates, NaN and Infinity, numbers that overflow a double,
+    integers outside -2**63 to 2**63-1, nesting deeper than 64, and more than `max_nodes` arrays and objects. Of
+    duplicate keys the last wins, at the place of the first.
+    """
+    _refuse_too_many_nodes(body, max_nodes)
+    value = _parse_shallow(body)
+    if value is _TOO_DEEP or b"\\u0000" in body or _SUSPICIOUS_NUMBER.search(body):
+        if value is _TOO_DEEP:
+            value = _from_json(body)
+        _refuse_offence(value)
+    return value
+
+
+_TOO_DEEP = object()
+
+
+def _parse_shallow(body: bytes) -> Any:
+    """Parse; `_TOO_DEEP` says that the text is JSON or broken, but may be deeper than 64."""
+    try:
+        value = pydantic_core.from_json(_OPEN + body + _CLOSE, allow_inf_nan=False, cache_strings="keys")
+    except ValueError:
+        return _TOO_DEEP
+    for _ in range(_WRAPPING):
+        if len(value) != 1:  # "1],[2" closes our brackets and opens them again
+            return _TOO_DEEP
+        value = value[0]
+    return value
+
+
+def _from_json(body: bytes) -> Any:
+    try:
+        return pydantic_core.from_json(body, allow_inf_nan=False, cache_strings="keys")
+    except ValueError as error:
+        raise _syntax_error(body, str(error)) from None
+
+
+def _syntax_error(body: bytes, text: str) -> BadInput:
+    match = _POSITION.match(text)
+    if match is None:
+        return BadInput(f"The body is not valid JSON: {text}.")
+    reason, line, column = match["reason"], int(match["line"]), int(match["column"])
+    if reason.startswith("recursion limit"):
+        reason = f"arrays and objects are nested deeper than {MAX_DEPTH} levels"
+    elif "hex escape" in reason or "surrogate" in reason:
+        reason = "a \\u escape is a lone surrogate or not four hexadecimal digits"
+    elif "unicode code point" in reason:
+        reason = "the text is not UTF-8"
+    elif body.startswith(b"\xef\xbb\xbf"):
+        reason = "it starts with a byte order mark: send plain UTF-8"
+    elif body[column - 1 :].startswith((b"NaN", b"Infinity")) or body[column - 2 :].startswith(b"-Infinity"):
+        reason = "NaN and Infinity are not JSON"
+    return BadInput(
+        f"The body is not valid JSON: {reason} (line {line}, column {column}).",
+        {"line": line, "column": column},
+    )
+
+
+def _refuse_too_many_nodes(body: bytes, max_nodes: int) -> None:
+    """Count arrays and objects before any is made: 64 MB of `[[],{}]` would decode to over 1 GB."""
+    count = body.count(b"[") + body.count(b"{")
+    if count <= max_nodes:
+        return
+    # Brackets inside strings are no nodes. Taking the strings out is slow, so only now.
+    bare = _STRING.sub(b"", body)
+    count = bare.count(b"[") + bare.count(b"{")
+    if count > max_nodes:
+        raise BadInput(
+            f"The body holds {count:,} arrays and objects, more than the {max_nodes:,} allowed"
+            " (RUNYARD_MAX_BODY_NODES). Send fewer inputs at once.",
+            {"nodes": count, "limit": max_nodes, "setting": "RUNYARD_MAX_BODY_NODES"},
+        )
+
+
+def _refuse_offence(root: Any) -> None:
+    """Walk a value and raise `BadInput` for what bytes cannot tell, with the path of the offence."""
+    stack: list[tuple[Any, Path | None, int]] = [((root,), None, 0)]
+    while stack:
+        container, path, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            raise _offence(f"arrays and objects are nested deeper than {MAX_DEPTH} levels", path)
+        items: Iterable[tuple[Any, Any]]
+        if type(container) is dict:
+            items = container.items()
+            for key in container:
+                if "\0" in key:
+                    raise _offence("a key contains a NUL character", (path, key))
+        else:
+            items = enumerate(container)
+        for key, item in items:
+            kind = type(item)
+            if kind is dict or kind is list:
+                stack.append((item, (path, key) if depth else None, depth + 1))
+            elif kind is str:
+                if "\0" in item:
+                    raise _offence("a text contains a NUL character", (path, key) if depth else None)
+            elif kind is int:
+                if not MIN_INTEGER <= item <= MAX_INTEGER:
+                    raise _offence("an integer does not fit in 64 bits", (path, key) if depth else None)
+            elif kind is float and math.isinf(item):
+                raise _offence("a number overflows a double", (path, key) if depth else None)
+
+
+def _offence(reason: str, path: Path | None) -> BadInput:
+    where = json_path(path)
+    return BadInput(f"The body is refused: {reason}, at {where}.", {"path": where})
+
+
+def json_path(path: Path | None) -> str:
+    """Write a chain of keys and indexes as a JSONPath: `$.inputs[3].name`."""
+    parts: list[str] = []
+    while path is not None:
+        path, key = path
+        if isinstance(key, int):
+            parts.append(f"[{key}]")
+        elif _PLAIN_KEY.match(key):
+            parts.append(f".{key}")
+        else:
+            parts.append(f"[{pydantic_core.to_json(key).decode()}]")
+    return "$" + "".join(reversed(parts))
+
+
+class JSONParser(BaseParser):
+    """DRF's way in: read the body within its limits and parse it by the contract's rules."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Return the body's value; an empty body is `{}`. Raises `BadInput`, 413, 415 and 503 (`rest.body`).
+
+        The stream DRF hands over knows no chunked bodies, so the body is read from the request itself.
+        """
+        request = (parser_context or {})["request"]._request
+        check_media_type(request)
+        body = read_body(request, settings.RUNYARD_MAX_BODY_BYTES)
+        return parse(body, max_nodes=settings.RUNYARD_MAX_BODY_NODES) if body else {}
+
+
+class RawJSON(bytes):
+    """An answer that is JSON already: `Response(RawJSON(...))` sends these bytes as they are."""
+
+
+class JSONRenderer(BaseRenderer):
+    """DRF's way out. Times in UTC come as `rfc3339` writes them, UUIDs as text."""
+
+    media_type = "application/json"
+    format = "json"
+    charset: ClassVar[str | None] = None
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """Return the answer's bytes; `None` is an empty answer."""
+        if data is None:
+            return b""
+        return bytes(data) if isinstance(data, RawJSON) else dumps(data)
+
+
+def dumps(value: Any) -> bytes:
+    """Return a value as JSON bytes: key order kept, non-ASCII as UTF-8, no spaces."""
+    return pydantic_core.to_json(value)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Write an aware time in UTC, to the microsecond, with `Z`; whole seconds have no fraction."""
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"

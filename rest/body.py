@@ -36,7 +36,7 @@ def has_body(request: HttpRequest) -> bool:
 
 
 def check_media_type(request: HttpRequest) -> None:
-    """Raise `UnsupportedMediaType` unless the body is plain JSON in UTF-8 (`application/json`, `application/*+json`)."""
+    """Raise `UnsupportedMediaType` unless the body is uncompressed JSON in UTF-8 (`application/*+json` too)."""
     header = request.META.get("CONTENT_TYPE", "")
     message = Message()
     message["Content-Type"] = header

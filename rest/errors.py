@@ -173,13 +173,12 @@ class Unavailable(ApiError):
     label, status_code, scope = "UNAVAILABLE", 503, "server"
     default_message = "The service cannot take this request now. Try again shortly."
 
-    def __init__(
-        self, message: str = "", params: Mapping[str, Any] | None = None, *, retry_after_s: int = 1
-    ) -> None:
+    def __init__(self, message: str = "", params: Mapping[str, Any] | None = None, *, retry_after_s: int = 1) -> None:
         super().__init__(message, params, headers={"Retry-After": str(retry_after_s)})
 
 
-RESERVED_LABELS: frozenset[str] = frozenset(
-    cls.label for cls in [*ApiError.__subclasses__()]
-) | {"TOO_MANY_FAILURES", "DEPENDENCY_FAILED"}
+RESERVED_LABELS: frozenset[str] = frozenset(cls.label for cls in [*ApiError.__subclasses__()]) | {
+    "TOO_MANY_FAILURES",
+    "DEPENDENCY_FAILED",
+}
 """Labels an action's own error may not use."""

@@ -82,7 +82,9 @@ def _from_drf(exc: drf.APIException, context: Mapping[str, Any]) -> ApiError:
         case drf.Throttled():
             wait = max(1, round(exc.wait or 1))
             return RateLimited(
-                f"Too many requests. Try again in {wait} s.", {"retry_after_s": wait}, headers={"Retry-After": str(wait)}
+                f"Too many requests. Try again in {wait} s.",
+                {"retry_after_s": wait},
+                headers={"Retry-After": str(wait)},
             )
         case drf.ParseError():
             return BadInput(_text(exc.detail))

@@ -1,0 +1,145 @@
+"""The views every other one grows from: JSON always, strict queries, the contract's lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from rest_framework.generics import GenericAPIView
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.mediatypes import media_type_matches, order_by_precedence
+from rest_framework.views import APIView
+
+from rest import ordering, pagination
+from rest.body import has_body
+from rest.exception_handler import method_not_allowed
+from rest.filters import FilterSet
+from rest.ordering import SortKey
+from rest.query import Query
+
+FORMAT_PARAMETER = "format"
+
+
+class Negotiation(BaseContentNegotiation):
+    """JSON for whoever asks, unless the view offers formats and one of them is asked for.
+
+    No answer is a 406: a browser or a client with an odd `Accept` gets JSON. `?format=` wins over `Accept`; an
+    unknown one is a 400 that names those offered.
+    """
+
+    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser:
+        """Return the view's parser, which itself refuses other media types."""
+        return parsers[0]
+
+    def select_renderer(
+        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        """Return the renderer and its media type."""
+        chosen = renderers[0]
+        if len(renderers) > 1:
+            chosen = _asked_for(request, renderers) or _accepted(request, renderers) or chosen
+        return chosen, str(chosen.media_type)
+
+
+def _asked_for(request: Request, renderers: Sequence[BaseRenderer]) -> BaseRenderer | None:
+    name = Query.of(request).choice(FORMAT_PARAMETER, [str(renderer.format) for renderer in renderers])
+    return next((renderer for renderer in renderers if renderer.format == name), None)
+
+
+def _accepted(request: Request, renderers: Sequence[BaseRenderer]) -> BaseRenderer | None:
+    accepted = [item.strip() for item in request.META.get("HTTP_ACCEPT", "*/*").split(",")]
+    for equals in order_by_precedence(accepted):
+        for renderer in renderers:
+            if any(media_type_matches(str(renderer.media_type), item) for item in equals):
+                return renderer
+    return None
+
+
+class ApiRequest(Request):
+    """DRF's request, which also sees chunked bodies."""
+
+    def _load_stream(self) -> None:
+        self._stream = self._request if has_body(self._request) else None
+
+
+class ApiView(APIView):
+    """The base of every view under `/v1`.
+
+    `query_parameters` names the query parameters it takes; any other is a 400. A method it does not take is a 405
+    with `Allow`, before the key is looked at. `OPTIONS` and `TRACE` are such methods.
+    """
+
+    query_parameters: ClassVar[frozenset[str]] = frozenset()
+    content_negotiation_class = Negotiation
+    http_method_names = ["get", "post", "put", "patch", "delete", "head"]
+
+    @property
+    def query(self) -> Query:
+        """The request's query string, read strictly."""
+        return Query.of(self.request)
+
+    def known_parameters(self) -> frozenset[str]:
+        """Return every query parameter this view takes."""
+        formats = {FORMAT_PARAMETER} if len(self.renderer_classes) > 1 else set()
+        return self.query_parameters | formats
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """Wrap Django's request in ours."""
+        return ApiRequest(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Check the method, who is calling, and the names in the query, in this order."""
+        if request.method not in self.allowed_methods:
+            raise method_not_allowed(self.allowed_methods)
+        super().initial(request, *args, **kwargs)
+        self.query.refuse_unknown(self.known_parameters())
+
+
+class ListView(GenericAPIView, ApiView):  # type: ignore[type-arg]
+    """A list as the contract has them: filters, `sort`, `limit`, `offset`, `cursor` and the pagination headers.
+
+    Set `serializer_class` (or override `represent`), `get_queryset`, and: `filters`, a `rest.filters.FilterSet`;
+    `sort_fields`, public name to ORM field; `default_sort`, ORM fields with `-` for descending.
+    """
+
+    filters: ClassVar[type[FilterSet] | None] = None
+    sort_fields: ClassVar[Mapping[str, str]] = {}
+    default_sort: ClassVar[Sequence[str]] = ("-created_at",)
+    default_limit: ClassVar[int] = pagination.DEFAULT_LIMIT
+    max_limit: ClassVar[int] = pagination.MAX_LIMIT
+    pagination_class = pagination.ListPagination
+
+    def known_parameters(self) -> frozenset[str]:
+        """Return the filters, the page's and the sort's parameters, and the view's own."""
+        filters = self.filters.parameters() if self.filters else frozenset()
+        sort = {ordering.PARAMETER} if self.sort_fields else set()
+        return super().known_parameters() | pagination.PARAMETERS | filters | sort
+
+    def sort_keys(self) -> list[SortKey]:
+        """Return the order asked for, a total one."""
+        return ordering.read_sort(self.query, self.sort_fields, default=self.default_sort)
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Apply the query's filters."""
+        return self.filters.filtered(queryset, self.query) if self.filters else queryset
+
+    def represent(self, rows: list[Any]) -> list[Any]:
+        """Return the page's rows as the answer shows them."""
+        return list(self.get_serializer(rows, many=True).data)
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Answer one page."""
+        rows = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(self.represent(list(rows or [])))

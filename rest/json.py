@@ -29,12 +29,16 @@ MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 _WRAPPING = 200 + 1 - MAX_DEPTH
 _OPEN, _CLOSE = b"[" * _WRAPPING, b"]" * _WRAPPING
 
-# 19 digits in a row may be an integer beyond 64 bits or a float that overflows; so may an exponent of three digits.
-# The exponent is looked for where a number can start, or half of all UUIDs in a text would look like one.
-_SUSPICIOUS_NUMBER = re.compile(rb"[0-9]{19}|[\[:,\s]-?[0-9]+(?:\.[0-9]+)?[eE]\+?[0-9]{3}|\A-?[0-9.]+[eE]\+?[0-9]{3}")
+# Numbers are screened with every digit written as 0. 19 digits in a row may be an integer beyond 64 bits or a float
+# that overflows; so may an exponent of three digits, where a number can end there (in a UUID or a hash it cannot).
+_DIGITS_AS_ZERO = bytes.maketrans(b"123456789E", b"000000000e")
+_LONG_NUMBER = b"0" * 19
+_LONG_EXPONENT = re.compile(rb"0e\+?000+(?:[,\]}\s]|\Z)")
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _POSITION = re.compile(r"^(?P<reason>.*) at line (?P<line>\d+) column (?P<column>\d+)$", re.DOTALL)
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
+
+_UNSURE = object()
 
 Path = tuple["Path | None", "str | int"]
 
@@ -47,26 +51,32 @@ def parse(body: bytes, *, max_nodes: int = 2_000_000) -> Any:
     duplicate keys the last wins, at the place of the first.
     """
     _refuse_too_many_nodes(body, max_nodes)
+    suspicious = _is_suspicious(body)
     value = _parse_shallow(body)
-    if value is _TOO_DEEP or b"\\u0000" in body or _SUSPICIOUS_NUMBER.search(body):
-        if value is _TOO_DEEP:
-            value = _from_json(body)
+    if value is _UNSURE:
+        value, suspicious = _from_json(body), True
+    if suspicious:
         _refuse_offence(value)
     return value
 
 
-_TOO_DEEP = object()
+def _is_suspicious(body: bytes) -> bool:
+    """Say whether the text might hold a NUL or a number out of range; only a walk over the values knows."""
+    if b"\\u0000" in body:
+        return True
+    screened = body.translate(_DIGITS_AS_ZERO)
+    return _LONG_NUMBER in screened or _LONG_EXPONENT.search(screened) is not None
 
 
 def _parse_shallow(body: bytes) -> Any:
-    """Parse; `_TOO_DEEP` says that the text is JSON or broken, but may be deeper than 64."""
+    """Parse what is at most 64 deep; `_UNSURE` says that the text is deeper or is no JSON."""
     try:
         value = pydantic_core.from_json(_OPEN + body + _CLOSE, allow_inf_nan=False, cache_strings="keys")
     except ValueError:
-        return _TOO_DEEP
+        return _UNSURE
     for _ in range(_WRAPPING):
         if len(value) != 1:  # "1],[2" closes our brackets and opens them again
-            return _TOO_DEEP
+            return _UNSURE
         value = value[0]
     return value
 

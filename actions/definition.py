@@ -189,9 +189,9 @@ class ActionDefinition:
         """Return one result as compact JSON.
 
         Raises:
-            BadOutput: see `actions.output.dump`.
+            BadOutput: see `actions.output.OutputType.dump`.
         """
-        return output.dump(value, self.signature.output, max_bytes=max_bytes)
+        return self.signature.output.dump(value, max_bytes=max_bytes)
 
     def dump_outputs(
         self,

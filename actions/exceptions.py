@@ -72,7 +72,7 @@ def backoff_s(attempt: int, *, random: Callable[[], float] = random_module.rando
     together, and never at once. `random` returns a number in [0, 1).
     """
     doublings = min(max(attempt, 1) - 1, 32)
-    step = min(BACKOFF_BASE_S * 2**doublings, BACKOFF_CAP_S)
+    step: float = min(BACKOFF_BASE_S * 2**doublings, BACKOFF_CAP_S)
     return step * (1 + random()) / 2
 
 

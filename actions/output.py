@@ -25,24 +25,60 @@ MAX_REASON_LENGTH = 300
 DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
 LONG_NUMBER = b"0" * 19
 
+# Types of pydantic's core schemas; one that is not named here only costs a second look.
+TYPES_WITHOUT_NAN = frozenset(
+    {"model", "model-fields", "model-field", "dataclass", "dataclass-args", "dataclass-field", "typed-dict"}
+    | {"typed-dict-field", "str", "int", "bool", "none", "bytes", "date", "time", "datetime", "uuid", "url", "literal"}
+    | {"enum", "list", "set", "frozenset", "tuple", "dict", "nullable", "union", "tagged-union", "default"}
+    | {"definitions", "definition-ref"}
+)
 
-def dump(value: Any, adapter: TypeAdapter[Any] | None, *, max_bytes: int) -> bytes:
-    """Return one result as compact JSON; `adapter` is of the declared type, None is any JSON.
 
-    Raises:
-        BadOutput: it is not JSON, does not fit its type, or is over `max_bytes`; the message says where and why.
+@dataclass(frozen=True, slots=True)
+class OutputType:
+    """The type of one result. `adapter` is None where it may be any JSON.
+
+    `may_hide_nan`: a float in it could be NaN and yet be written as null, which is what pydantic does in models.
     """
-    line = _dump_any(value) if adapter is None else _dump_typed(value, adapter)
-    if len(line) > max_bytes:
-        raise BadOutput(
-            f"A result is {len(line):,} bytes of JSON; the limit is {max_bytes:,}.",
-            {"bytes": len(line), "max_bytes": max_bytes},
-        )
-    if _looks_wrong(line):
-        _refuse(_parsed(line))
-    if b"null" in line:
-        _check_nulls(value, adapter)
-    return line
+
+    adapter: TypeAdapter[Any] | None
+    may_hide_nan: bool
+
+    @classmethod
+    def of(cls, adapter: TypeAdapter[Any] | None) -> OutputType:
+        return cls(adapter, adapter is None or not _never_nan(adapter.core_schema))
+
+    def dump(self, value: Any, *, max_bytes: int) -> bytes:
+        """Return one result as compact JSON.
+
+        Raises:
+            BadOutput: it is not JSON, does not fit its type, or is over `max_bytes`; the message says where and why.
+        """
+        line = _dump_any(value) if self.adapter is None else _dump_typed(value, self.adapter)
+        if len(line) > max_bytes:
+            raise BadOutput(
+                f"A result is {len(line):,} bytes of JSON; the limit is {max_bytes:,}.",
+                {"bytes": len(line), "max_bytes": max_bytes},
+            )
+        if _looks_wrong(line):
+            _refuse(_parsed(line))
+        if self.may_hide_nan and b"null" in line:
+            _check_nulls(value, self.adapter)
+        return line
+
+
+def _never_nan(schema: Any) -> bool:
+    """Whether a pydantic core schema is made of nothing but types that cannot hold NaN."""
+    if isinstance(schema, list | tuple):
+        return all(_never_nan(part) for part in schema)
+    if not isinstance(schema, dict):
+        return True
+    kind = schema.get("type")
+    if not isinstance(kind, str):  # the fields of a model, by name
+        return all(_never_nan(part) for part in schema.values())
+    if kind not in TYPES_WITHOUT_NAN or "serialization" in schema:
+        return False
+    return all(_never_nan(part) for name, part in schema.items() if name not in ("metadata", "default"))
 
 
 def _dump_any(value: Any) -> bytes:
@@ -142,7 +178,7 @@ def _reason_against(part: Any) -> str:
 class _Collected:
     """The results of one input so far, held to their limits."""
 
-    adapter: TypeAdapter[Any] | None
+    output: OutputType
     max_items: int
     max_bytes_each: int
     max_bytes_total: int
@@ -157,7 +193,7 @@ class _Collected:
     def add(self, value: Any) -> None:
         if len(self.lines) >= self.max_items:
             raise BadOutput(f"One input gave more than {self.max_items:,} results.", {"max_items": self.max_items})
-        line = dump(value, self.adapter, max_bytes=self.max_bytes_each)
+        line = self.output.dump(value, max_bytes=self.max_bytes_each)
         self.bytes_total += len(line)
         if self.bytes_total > self.max_bytes_total:
             raise BadOutput(
@@ -169,7 +205,7 @@ class _Collected:
 
 def dump_many(
     values: Any,
-    adapter: TypeAdapter[Any] | None,
+    output: OutputType,
     *,
     max_items: int,
     max_bytes_each: int,
@@ -183,7 +219,7 @@ def dump_many(
     Raises:
         BadOutput: `values` cannot be iterated over, holds too much, or one of its items is not JSON.
     """
-    collected = _Collected(adapter, max_items, max_bytes_each, max_bytes_total, max_results)
+    collected = _Collected(output, max_items, max_bytes_each, max_bytes_total, max_results)
     try:
         for value in _iterable(values):
             collected.add(value)
@@ -198,7 +234,7 @@ def dump_many(
 
 async def dump_many_async(
     values: Any,
-    adapter: TypeAdapter[Any] | None,
+    output: OutputType,
     *,
     max_items: int,
     max_bytes_each: int,
@@ -211,13 +247,13 @@ async def dump_many_async(
     if not isinstance(values, AsyncIterable):
         return dump_many(
             values,
-            adapter,
+            output,
             max_items=max_items,
             max_bytes_each=max_bytes_each,
             max_bytes_total=max_bytes_total,
             max_results=max_results,
         )
-    collected = _Collected(adapter, max_items, max_bytes_each, max_bytes_total, max_results)
+    collected = _Collected(output, max_items, max_bytes_each, max_bytes_total, max_results)
     try:
         async for value in values:
             collected.add(value)

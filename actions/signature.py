@@ -15,6 +15,7 @@ from pydantic_core import SchemaError, to_json
 
 from actions.context import Context
 from actions.exceptions import ActionDefinitionError
+from actions.output import OutputType
 
 OutputKind = Literal["single", "many"]
 Schema = dict[str, Any]
@@ -32,8 +33,8 @@ MAX_RESULTS: Schema = {"type": "integer", "minimum": 1, "description": "Stop aft
 class Signature:
     """The types of an action, ready to check values with.
 
-    `parameters` is None when the function takes none, `output` (of one item) when it may return any JSON. The
-    schemas are JSON Schema: of what is accepted for input and parameters, of what is answered for output.
+    `parameters` is None when the function takes none; `output` is the type of one result. The schemas are JSON Schema:
+    of what is accepted for input and parameters, of what is answered for output.
     """
 
     is_async: bool
@@ -41,7 +42,7 @@ class Signature:
     takes_context: bool
     input: TypeAdapter[Any]
     parameters: TypeAdapter[Any] | None
-    output: TypeAdapter[Any] | None
+    output: OutputType
     input_schema: Schema
     parameters_schema: Schema
     output_schema: Schema
@@ -89,7 +90,7 @@ def read_signature(function: Callable[..., Any], *, where: str, locals_: Mapping
         takes_context="context" in named,
         input=input_adapter,
         parameters=parameters_adapter,
-        output=output_adapter,
+        output=OutputType.of(output_adapter),
         input_schema=input_schema,
         parameters_schema=parameters_schema,
         output_schema=output_schema,
@@ -111,7 +112,8 @@ def _type_hints(function: Callable[..., Any], where: str, locals_: Mapping[str, 
 
 def _arguments(function: Callable[..., Any], where: str) -> tuple[str, set[str]]:
     """Return the name of the input and which of `parameters` and `context` the function takes."""
-    first, *others = [*inspect.signature(function).parameters.values()] or [None]
+    arguments = [*inspect.signature(function).parameters.values()]
+    first, others = arguments[0] if arguments else None, arguments[1:]
     if first is None or first.name in ("parameters", "context") or first.kind is first.KEYWORD_ONLY:
         raise ActionDefinitionError(
             f"{where}: the first argument is the input. Write `def {function.__name__}(input: YourType, ...)`."

@@ -7,6 +7,9 @@ listed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from django.db.models import QuerySet
 
 from actions import registry
 from actions.definition import ActionDefinition
@@ -14,37 +17,46 @@ from actions.limits import Limits, per_second
 from actions.models import Action
 from rest.errors import NotFound
 
-Entry = tuple[ActionDefinition, Action]
+
+class Entry(NamedTuple):
+    """One action of the catalogue."""
+
+    definition: ActionDefinition
+    row: Action
+
+    @property
+    def limits(self) -> Limits:
+        return limits(self.definition, self.row)
 
 
 def sync() -> int:
     """Make the rows that are missing, and return how many there were. Safe while others do the same."""
-    return len(_insert_missing(registry.names()))
+    return _insert_missing(registry.names())
 
 
-def entries(*, offset: int, limit: int) -> list[Entry]:
-    """Return a page of the catalogue, by name."""
-    definitions = registry.all_actions()[offset : offset + limit]
-    names = [definition.name for definition in definitions]
-    _insert_missing(names)
-    rows = {row.name: row for row in Action.objects.filter(name__in=names)}
-    return [(definition, rows[definition.name]) for definition in definitions]
+def listed() -> QuerySet[Action]:
+    """Return the rows of all actions that this process has the code of."""
+    sync()
+    return Action.objects.filter(name__in=registry.names())
 
 
 def find(name: str) -> Entry:
-    """Return the action called `name`, and its row.
+    """Return the action called `name`.
 
     Raises:
         NotFound: there is no such action.
     """
-    definition = registry.get(name)
-    if definition is None:
-        raise NotFound("There is no such action. GET /v1/actions lists those there are.", {"field": "action_name"})
+    definition = _definition(name)
     row = Action.objects.filter(name=name).first()
     if row is None:
         _insert_missing([name])
         row = Action.objects.get(name=name)
-    return definition, row
+    return Entry(definition, row)
+
+
+def entry(row: Action) -> Entry:
+    """Return the action of a row. Raises `NotFound` where its code is gone."""
+    return Entry(_definition(row.name), row)
 
 
 def limits(definition: ActionDefinition, row: Action) -> Limits:
@@ -58,7 +70,16 @@ def limits(definition: ActionDefinition, row: Action) -> Limits:
     )
 
 
-def _insert_missing(names: Sequence[str]) -> list[Action]:
+def _definition(name: str) -> ActionDefinition:
+    definition = registry.get(name)
+    if definition is None:
+        raise NotFound("There is no such action. GET /v1/actions lists those there are.", {"field": "action_name"})
+    return definition
+
+
+def _insert_missing(names: Sequence[str]) -> int:
     known = set(Action.objects.filter(name__in=names).values_list("name", flat=True))
     missing = [Action(name=name) for name in names if name not in known]
-    return Action.objects.bulk_create(missing, ignore_conflicts=True)
+    if missing:
+        Action.objects.bulk_create(missing, ignore_conflicts=True)
+    return len(missing)

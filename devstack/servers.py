@@ -10,6 +10,7 @@ from pathlib import Path
 
 from devstack.home import Home
 from devstack.postgres import Postgres
+from devstack.server import EmbeddedServer
 from devstack.valkey import Valkey
 
 LOG_BYTES = 10_000_000
@@ -34,9 +35,9 @@ class Servers:
             None if environment.get("REDIS_URL") else valkey,
         )
 
-    def _embedded(self) -> list[tuple[str, Postgres | Valkey]]:
-        named: list[tuple[str, Postgres | Valkey | None]] = [("PostgreSQL", self.postgres), ("Valkey", self.valkey)]
-        return [(name, server) for name, server in named if server is not None]
+    def embedded(self) -> list[EmbeddedServer]:
+        """Return the servers that are ours to run."""
+        return [server for server in (self.postgres, self.valkey) if server is not None]
 
     def environment(self) -> dict[str, str]:
         """Return the variables that name these servers, whether or not they run."""
@@ -47,24 +48,20 @@ class Servers:
             urls["REDIS_URL"] = self.valkey.url()
         return urls
 
-    def missing(self) -> list[str]:
-        """Return the names of the servers that do not answer."""
-        return [name for name, server in self._embedded() if not server.answers()]
-
-    def start(self) -> dict[str, bool]:
-        """Start or adopt each server; the answer says by name which were adopted. Raises DevstackError."""
+    def start(self) -> list[str]:
+        """Start or adopt each server. Returns the names of those adopted. Raises DevstackError."""
         self.home.create()
-        for _, server in self._embedded():
+        for server in self.embedded():
             _bound(server.log)
-        return {name: server.start() for name, server in self._embedded()}
+        return [server.name for server in self.embedded() if server.start()]
 
-    def pids(self) -> list[int]:
-        """Return the process ids of the servers that run."""
-        return [pid for _, server in self._embedded() if (pid := server.pid()) is not None]
+    def dead(self) -> list[EmbeddedServer]:
+        """Return the servers that no longer run."""
+        return [server for server in self.embedded() if server.pid() is None]
 
     def stop(self) -> None:
         """Stop what runs, adopted servers included."""
-        for _, server in self._embedded():
+        for server in self.embedded():
             server.stop()
         with contextlib.suppress(OSError):  # in use by a server of the other kind, or never made
             self.home.sockets.rmdir()

@@ -23,8 +23,8 @@ rm -rf "$3" "$4"
 class TemporaryServers:
     """PostgreSQL and Valkey on temporary data, without durability.
 
-    `environment` names them (DATABASE_URL, REDIS_URL); `valkey_url(n)` names Valkey's database n. `stop()` ends them;
-    should the process be killed before it says so, a guard process does.
+    `environment` names them (DATABASE_URL, REDIS_URL). `stop()` ends them; should the process be killed before it
+    says so, a guard process does.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class TemporaryServers:
         shutil.rmtree(self._home.sockets, ignore_errors=True)
 
     def _watch(self) -> subprocess.Popen[bytes]:
-        pids = [str(pid) for pid in self._servers.pids()]
+        pids = [str(server.pid()) for server in self._servers.embedded()]
         return subprocess.Popen(
             ["sh", "-c", GUARD, "guard", *pids, str(self._home.path), str(self._home.sockets)],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

@@ -1,0 +1,56 @@
+# Relative paths only: the project may stand in a directory whose name has a space.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run demo test check lock clean
+
+PIP := .venv/bin/python -m pip --disable-pip-version-check
+# Settings for tools that read them and open no connection.
+NO_SERVERS := SECRET_KEY=check DATABASE_URL=postgresql:///check REDIS_URL=redis://check
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+run: .venv/.embedded ## everything in the foreground on this machine, until Ctrl-C
+	@.venv/bin/python -m devstack run
+
+demo: .venv/.embedded ## the same with a sample run of 1,000 inputs; ends when that ends
+	@.venv/bin/python -m devstack demo
+
+test: check ## the whole suite, on servers of its own
+	.venv/bin/python -m pytest -n auto
+
+check: .venv/.dev ## style, types and the import contract
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(NO_SERVERS) .venv/bin/python -m mypy
+	.venv/bin/lint-imports
+
+COMPILE = .venv/bin/uv pip compile pyproject.toml --no-header --annotation-style line -q -p 3.11 \
+	--no-emit-index-url --no-emit-find-links
+
+lock: .venv/.dev ## resolve requirements*.txt anew from pyproject.toml
+	$(PIP) install -q uv
+	$(COMPILE) --upgrade -o requirements.txt
+	$(COMPILE) --upgrade -c requirements.txt --extra embedded -o requirements-embedded.txt
+	$(COMPILE) --upgrade -c requirements.txt -c requirements-embedded.txt --extra embedded --extra dev -o requirements-dev.txt
+
+clean: ## remove the virtual environment and caches; the state in .runyard stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov staticfiles
+	find . -name __pycache__ -type d -not -path './.runyard/*' -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@echo "Making a virtual environment in .venv"
+	@for python in python3.11 python3.12 python3.13 python3; do \
+	    if command -v $$python > /dev/null \
+	        && $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then exec $$python -m venv .venv; fi; \
+	done; echo "Runyard needs Python 3.11 or newer" >&2; exit 1
+
+.venv/.embedded: requirements-embedded.txt | .venv/bin/python
+	@echo "Installing the packages of $< (a minute or two, once)"
+	@$(PIP) install -r $<
+	@touch $@
+
+.venv/.dev: requirements-dev.txt | .venv/bin/python
+	@echo "Installing the packages of $< (a minute or two, once)"
+	@$(PIP) install -r $<
+	@touch $@

@@ -12,6 +12,7 @@ import functools
 import logging
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from email.message import Message
 from typing import IO
@@ -28,6 +29,7 @@ LARGE_BODY_BYTES = 1024 * 1024
 LARGE_BODY_WAIT_S = 1.0
 LARGE_BODY_RETRY_AFTER_S = 5
 _CHUNK_BYTES = 64 * 1024
+_DISCARD_S, _DISCARD_STALL_S = 10.0, 2.0
 
 
 def has_body(request: HttpRequest) -> bool:
@@ -84,6 +86,28 @@ def release_large_body(request: HttpRequest) -> None:
         _large_bodies().release()
 
 
+def discard_body(request: HttpRequest) -> None:
+    """Read on and throw away a body that was refused, within bounds, once its answer is sent.
+
+    A client that is still sending would otherwise find the connection reset, and never see the answer.
+    """
+    if getattr(request, "_body_received", False):
+        return
+    wire = request.META.get("gunicorn.socket")
+    deadline = time.monotonic() + _DISCARD_S
+    try:
+        if wire is not None:
+            wire.settimeout(_DISCARD_STALL_S)
+        for _ in _chunks(request, settings.RUNYARD_MAX_BODY_BYTES):  # nothing, where there is no body
+            if time.monotonic() > deadline:
+                break
+    except (BadInput, OSError):
+        return
+    finally:
+        if wire is not None:
+            wire.settimeout(None)
+
+
 def _take_large_body(request: HttpRequest) -> None:
     if not _large_bodies().acquire(timeout=LARGE_BODY_WAIT_S):
         raise Unavailable(
@@ -113,11 +137,12 @@ def _receive(request: HttpRequest, spool: IO[bytes], limit: int) -> int:
             f"The body broke off: Content-Length says {expected} bytes, {size} arrived.",
             {"expected": expected, "received": size},
         )
+    request._body_received = True  # type: ignore[attr-defined]
     return size
 
 
 def _chunks(request: HttpRequest, limit: int) -> Iterator[bytes]:
-    """Yield the body in pieces, never asking the server for more than was announced, or than `limit` + 1 bytes."""
+    """Yield the body in pieces, never more of it than was announced, nor than `limit` + 1 bytes."""
     # Django hands out an empty stream for a chunked body; the server's own one knows where it ends.
     stream = request.META["wsgi.input"]
     if _is_chunked(request):
@@ -125,7 +150,7 @@ def _chunks(request: HttpRequest, limit: int) -> Iterator[bytes]:
             raise BadInput("This server takes no chunked bodies. Send a Content-Length.")
         remaining = limit + 1
     else:
-        remaining = _content_length(request)
+        remaining = min(_content_length(request), limit + 1)
     while remaining > 0:
         try:
             chunk = stream.read(min(_CHUNK_BYTES, remaining))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from rest.body import release_large_body
+from rest.body import discard_body, release_large_body
 from rest.errors import (
     ApiError,
     BadInput,
@@ -34,7 +34,8 @@ _ERRORS: dict[int, type[ApiError]] = {
 class ErrorBodyMiddleware:
     """Stands outside everything but the request id: no answer under /v1 that is an error leaves without its body.
 
-    It also ends a request's claim on the places for large bodies (`rest.body`).
+    It also ends what a request's own body holds (`rest.body`): its place among the large ones, and the connection of
+    a client that is still sending what was refused.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -45,9 +46,13 @@ class ErrorBodyMiddleware:
             response = self.get_response(request)
         finally:
             release_large_body(request)
-        if response.status_code < 400 or not _speaks_json(request.path_info) or _is_told(request, response):
+        if response.status_code < 400:
             return response
-        return _replace(request, response)
+        if _speaks_json(request.path_info) and not _is_told(request, response):
+            response = _replace(request, response)
+        # Closers run when the answer is on its way.
+        response._resource_closers.append(lambda: discard_body(request))
+        return response
 
 
 def _speaks_json(path: str) -> bool:

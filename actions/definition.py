@@ -4,42 +4,32 @@ from __future__ import annotations
 
 import inspect
 import logging
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from types import FunctionType, MappingProxyType
-from typing import Any
+from typing import Any, Unpack
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from actions import output, registry
+from actions import registry
 from actions.context import Context
 from actions.exceptions import ActionDefinitionError
-from actions.labels import check_label
-from actions.limits import per_second
-from actions.problems import Problem, describe, problem, problems_of
+from actions.options import MODES, Options, check_names, check_options
+from actions.output import OutputLimits, dump_many, dump_many_async
+from actions.problems import MAX_PROBLEMS, Problem, describe, problem, problems_of
 from actions.signature import OutputKind, Schema, Signature, read_signature
 from rest.errors import BadInput, BadParameters
 
 logger = logging.getLogger(__name__)
 
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
-MAX_NAME_LENGTH = 100
-MODES = ("live", "async", "schedule")
-MAX_TIMEOUT_S = 86_400
-MAX_INTEGER = 10_000
-MAX_BATCH_SIZE = 1_000
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ActionDefinition:
     """An action as its code defines it (contract section 7). Calling it calls the plain function.
 
-    `timeout_s` and `max_attempts` are for one input, `concurrency` for one batch of up to `batch_size` inputs,
-    `max_concurrency` (batches) and `rate` (inputs, such as "600/m") for the whole installation. `errors` says what
-    the labels of its `ActionError`s mean, for the catalogue.
+    The options are explained at `actions.options.Options`.
 
     Raises:
         ActionDefinitionError: an option is not what it can be; the message says what to change.
@@ -60,7 +50,8 @@ class ActionDefinition:
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_options(self)
+        options = Options(**{name: getattr(self, name) for name in Options.__annotations__})  # type: ignore[typeddict-item]
+        check_options(self.name, options, self._where)
         object.__setattr__(self, "modes", tuple(self.modes))
         object.__setattr__(self, "errors", MappingProxyType(dict(self.errors)))
         object.__setattr__(self, "__wrapped__", self.function)
@@ -69,14 +60,18 @@ class ActionDefinition:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
-    def using(self, **changes: Any) -> ActionDefinition:
-        """Return a copy with other options: `enrich_company.using(timeout_s=5)`. The copy is not registered."""
+    def using(self, **changes: Unpack[Options]) -> ActionDefinition:
+        """Return a copy with other options: `enrich_company.using(timeout_s=5)`. The copy is not registered.
+
+        Raises:
+            ActionDefinitionError: an option does not exist or is not what it can be.
+        """
+        check_names(changes, self._where)
         return replace(self, **changes)
 
     @property
-    def where(self) -> str:
-        """Where the function stands, for messages: `my_actions.enrich_company (/srv/my_actions.py:12)`."""
-        return place(self.function)
+    def _where(self) -> str:
+        return where(self.name, self.function)
 
     @property
     def is_async(self) -> bool:
@@ -151,7 +146,7 @@ class ActionDefinition:
         """Return what is wrong with the parameters, `max_results` split off; None when the action takes them."""
         adapter = self.signature.parameters
         if adapter is None:
-            return [problem(name, "this action takes no such parameter") for name in [*value][:10]] or None
+            return [problem(name, "this action takes no such parameter") for name in [*value][:MAX_PROBLEMS]] or None
         try:
             adapter.validate_json(to_json(value))
         except Exception as error:
@@ -203,14 +198,8 @@ class ActionDefinition:
         max_results: int | None = None,
     ) -> list[bytes]:
         """Return the results of a `many` call, as `actions.output.dump_many` does."""
-        return output.dump_many(
-            values,
-            self.signature.output,
-            max_items=max_items,
-            max_bytes_each=max_bytes_each,
-            max_bytes_total=max_bytes_total,
-            max_results=max_results,
-        )
+        limits = OutputLimits(max_items, max_bytes_each, max_bytes_total, max_results)
+        return dump_many(values, self.signature.output, limits)
 
     async def dump_outputs_async(
         self,
@@ -222,14 +211,8 @@ class ActionDefinition:
         max_results: int | None = None,
     ) -> list[bytes]:
         """Return the results of a `many` call of an `async def`: of its async iterator, or of what it awaits to."""
-        return await output.dump_many_async(
-            values,
-            self.signature.output,
-            max_items=max_items,
-            max_bytes_each=max_bytes_each,
-            max_bytes_total=max_bytes_total,
-            max_results=max_results,
-        )
+        limits = OutputLimits(max_items, max_bytes_each, max_bytes_total, max_results)
+        return await dump_many_async(values, self.signature.output, limits)
 
     def _problems(self, error: Exception, what: str) -> list[Problem]:
         if isinstance(error, ValidationError):
@@ -238,8 +221,8 @@ class ActionDefinition:
         return [problem("", f"the action's {what} type failed to check it ({type(error).__name__})")]
 
 
-def action(name: str, **options: Any) -> Callable[[Callable[..., Any]], ActionDefinition]:
-    """Register the decorated function as the action `name` (kebab-case), with the options of `ActionDefinition`.
+def action(name: str, **options: Unpack[Options]) -> Callable[[Callable[..., Any]], ActionDefinition]:
+    """Register the decorated function as the action `name` (kebab-case).
 
     Title and description come from the docstring (its first line, and the rest) unless given.
 
@@ -258,92 +241,20 @@ def action(name: str, **options: Any) -> Callable[[Callable[..., Any]], ActionDe
     return define
 
 
-def place(function: Callable[..., Any]) -> str:
-    """Return where a function stands, for messages."""
-    code = inspect.unwrap(function).__code__
-    return f"{function.__module__}.{function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
+def where(name: str, function: Callable[..., Any]) -> str:
+    """Name an action and the place of its function, for messages."""
+    return f"Action {name!r}, {registry.place(function)}"
 
 
-def _define(
-    name: str, function: Callable[..., Any], options: Mapping[str, Any], scope: Mapping[str, Any]
-) -> ActionDefinition:
+def _define(name: str, function: Callable[..., Any], options: Options, scope: Mapping[str, Any]) -> ActionDefinition:
     if not isinstance(function, FunctionType):
         raise ActionDefinitionError(f"Action {name!r}: @action goes above a function, not above {function!r}.")
-    unknown = sorted(set(options) - OPTIONS)
-    if unknown:
-        raise ActionDefinitionError(
-            f"Action {name!r}, {place(function)}: there is no option {unknown[0]!r};"
-            f" there are {', '.join(sorted(OPTIONS))}."
-        )
+    signature = read_signature(function, where=where(name, function), locals_=scope)
     title, description = _texts(function, name)
-    signature = read_signature(function, where=f"Action {name!r}, {place(function)}", locals_=scope)
-    return ActionDefinition(
-        name=name, function=function, signature=signature, **{"title": title, "description": description, **options}
-    )
+    return ActionDefinition(name, function, signature, title, description).using(**options)
 
 
 def _texts(function: Callable[..., Any], name: str) -> tuple[str, str]:
     """Return title and description: the docstring's first line without its full stop, and the rest."""
     title, _, description = (inspect.getdoc(function) or "").partition("\n")
     return title.strip().removesuffix(".") or name.replace("-", " ").capitalize(), description.strip()
-
-
-def _check_options(definition: ActionDefinition) -> None:
-    where = f"Action {definition.name!r}, {place(definition.function)}"
-    if not NAME.fullmatch(definition.name) or len(definition.name) > MAX_NAME_LENGTH:
-        raise ActionDefinitionError(
-            f"{where}: a name is kebab-case, such as 'enrich-company': lower-case letters, digits and single hyphens,"
-            f" at most {MAX_NAME_LENGTH} characters."
-        )
-    for text in ("title", "description"):
-        if not isinstance(getattr(definition, text), str):
-            raise ActionDefinitionError(f"{where}: {text} must be text.")
-    timeout_s = definition.timeout_s
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0 < timeout_s <= MAX_TIMEOUT_S:
-        raise ActionDefinitionError(
-            f"{where}: timeout_s must be a number of seconds above 0 and up to {MAX_TIMEOUT_S}, not {timeout_s!r}."
-        )
-    for option, highest in (
-        ("max_attempts", MAX_INTEGER),
-        ("concurrency", MAX_INTEGER),
-        ("batch_size", MAX_BATCH_SIZE),
-        ("max_concurrency", MAX_INTEGER),
-    ):
-        _check_integer(where, option, getattr(definition, option), highest)
-    if definition.rate is not None:
-        try:
-            per_second(definition.rate)
-        except (TypeError, ValueError) as error:
-            raise ActionDefinitionError(f"{where}: rate: {error}.") from None
-    _check_modes(where, definition.modes)
-    _check_errors(where, definition.errors)
-
-
-def _check_integer(where: str, option: str, value: object, highest: int) -> None:
-    if value is None and option in ("batch_size", "max_concurrency"):
-        return
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= highest:
-        raise ActionDefinitionError(f"{where}: {option} must be a whole number from 1 to {highest:,}, not {value!r}.")
-
-
-def _check_modes(where: str, modes: object) -> None:
-    if isinstance(modes, str) or not isinstance(modes, Iterable) or not (found := [*modes]):
-        raise ActionDefinitionError(f"{where}: modes must be a list of {', '.join(MODES)}.")
-    for mode in found:
-        if mode not in MODES:
-            raise ActionDefinitionError(f"{where}: there is no mode {mode!r}; there are {', '.join(MODES)}.")
-
-
-def _check_errors(where: str, errors: object) -> None:
-    if not isinstance(errors, Mapping):
-        raise ActionDefinitionError(f'{where}: errors must say what each label means: {{"NO_SUCH_PAGE": "why"}}.')
-    for label, meaning in errors.items():
-        try:
-            check_label(label)
-        except ValueError as error:
-            raise ActionDefinitionError(f"{where}: errors: {error}.") from None
-        if not isinstance(meaning, str):
-            raise ActionDefinitionError(f"{where}: errors[{label!r}] must be text.")
-
-
-OPTIONS = frozenset(item.name for item in fields(ActionDefinition)) - {"name", "function", "signature"}

@@ -7,7 +7,7 @@ mean trouble; only an output that shows one is taken apart.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterable, Awaitable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -174,44 +174,42 @@ def _reason_against(part: Any) -> str:
     return ""
 
 
+@dataclass(frozen=True, slots=True)
+class OutputLimits:
+    """How much one input may give. `max_results` is how much its caller wants (None: all); the others are refusals."""
+
+    max_items: int
+    max_bytes_each: int
+    max_bytes_total: int
+    max_results: int | None = None
+
+
 @dataclass(slots=True)
 class _Collected:
     """The results of one input so far, held to their limits."""
 
     output: OutputType
-    max_items: int
-    max_bytes_each: int
-    max_bytes_total: int
-    max_results: int | None
+    limits: OutputLimits
     lines: list[bytes] = field(default_factory=list)
     bytes_total: int = 0
 
-    def is_full(self) -> bool:
-        """Whether the caller asked for no more."""
-        return self.max_results is not None and len(self.lines) >= self.max_results
-
-    def add(self, value: Any) -> None:
-        if len(self.lines) >= self.max_items:
-            raise BadOutput(f"One input gave more than {self.max_items:,} results.", {"max_items": self.max_items})
-        line = self.output.dump(value, max_bytes=self.max_bytes_each)
+    def add(self, value: Any) -> bool:
+        """Add a result, and return whether the caller wants more."""
+        limits = self.limits
+        if len(self.lines) >= limits.max_items:
+            raise BadOutput(f"One input gave more than {limits.max_items:,} results.", {"max_items": limits.max_items})
+        line = self.output.dump(value, max_bytes=limits.max_bytes_each)
         self.bytes_total += len(line)
-        if self.bytes_total > self.max_bytes_total:
+        if self.bytes_total > limits.max_bytes_total:
             raise BadOutput(
-                f"The results of one input are over {self.max_bytes_total:,} bytes of JSON.",
-                {"max_bytes": self.max_bytes_total},
+                f"The results of one input are over {limits.max_bytes_total:,} bytes of JSON.",
+                {"max_bytes": limits.max_bytes_total},
             )
         self.lines.append(line)
+        return limits.max_results is None or len(self.lines) < limits.max_results
 
 
-def dump_many(
-    values: Any,
-    output: OutputType,
-    *,
-    max_items: int,
-    max_bytes_each: int,
-    max_bytes_total: int,
-    max_results: int | None,
-) -> list[bytes]:
+def dump_many(values: Any, output: OutputType, limits: OutputLimits) -> list[bytes]:
     """Return the results of a `many` action, one JSON value each, taking no more of `values` than is asked for.
 
     What the action raises while it yields is passed on; a generator is closed in any case.
@@ -219,50 +217,31 @@ def dump_many(
     Raises:
         BadOutput: `values` cannot be iterated over, holds too much, or one of its items is not JSON.
     """
-    collected = _Collected(output, max_items, max_bytes_each, max_bytes_total, max_results)
+    collected = _Collected(output, limits)
     try:
         for value in _iterable(values):
-            collected.add(value)
-            if collected.is_full():
+            if not collected.add(value):
                 break
     finally:
-        close = getattr(values, "close", None)
-        if callable(close) and isinstance(values, Iterator):
-            close()
+        if isinstance(values, Generator):
+            values.close()
     return collected.lines
 
 
-async def dump_many_async(
-    values: Any,
-    output: OutputType,
-    *,
-    max_items: int,
-    max_bytes_each: int,
-    max_bytes_total: int,
-    max_results: int | None,
-) -> list[bytes]:
+async def dump_many_async(values: Any, output: OutputType, limits: OutputLimits) -> list[bytes]:
     """As `dump_many`, for what an `async def` returns: an async iterator, or an awaitable of an iterable."""
     if isinstance(values, Awaitable):
         values = await values
     if not isinstance(values, AsyncIterable):
-        return dump_many(
-            values,
-            output,
-            max_items=max_items,
-            max_bytes_each=max_bytes_each,
-            max_bytes_total=max_bytes_total,
-            max_results=max_results,
-        )
-    collected = _Collected(output, max_items, max_bytes_each, max_bytes_total, max_results)
+        return dump_many(values, output, limits)
+    collected = _Collected(output, limits)
     try:
         async for value in values:
-            collected.add(value)
-            if collected.is_full():
+            if not collected.add(value):
                 break
     finally:
-        aclose = getattr(values, "aclose", None)
-        if callable(aclose):
-            await aclose()
+        if isinstance(values, AsyncGenerator):
+            await values.aclose()
     return collected.lines
 
 

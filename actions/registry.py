@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterable
-from types import ModuleType
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from actions import builtin
 from actions.exceptions import ActionDefinitionError
@@ -26,9 +26,10 @@ def register(definition: ActionDefinition) -> None:
         ActionDefinitionError: another function has the name; the message says where both stand.
     """
     known = _definitions.get(definition.name)
-    if known is not None and known.where.partition(" ")[2] != definition.where.partition(" ")[2]:
+    if known is not None and _source(known.function) != _source(definition.function):
         raise ActionDefinitionError(
-            f"Two actions are called {definition.name!r}: {known.where} and {definition.where}. Rename one."
+            f"Two actions are called {definition.name!r}: {place(known.function)} and {place(definition.function)}."
+            " Rename one of them."
         )
     _definitions[definition.name] = definition
 
@@ -52,29 +53,47 @@ def load(modules: Iterable[str]) -> None:
     """Import the built-in actions and `modules`, the dotted names of `RUNYARD_ACTIONS`.
 
     Raises:
-        ActionDefinitionError: a module cannot be imported, or raises errors with a label it may not use.
+        ActionDefinitionError: a module cannot be imported, or an action's module makes errors with a label that it
+            may not use.
     """
-    for module in pkgutil.iter_modules(builtin.__path__, "actions.builtin."):
+    for module in pkgutil.iter_modules(builtin.__path__, f"{builtin.__name__}."):
         importlib.import_module(module.name)
-    for name in modules:
-        _check_labels(_imported(name))
+    named = [name.strip() for name in modules]
+    for name in named:
+        _import(name)
+    for name in {*named, *(definition.function.__module__ for definition in all_actions())}:
+        _check_labels(name)
 
 
-def _imported(name: str) -> ModuleType:
+def place(function: Callable[..., Any]) -> str:
+    """Return where a function stands, for messages: `my_actions.enrich_company (/srv/my_actions.py:12)`."""
+    file, line = _source(function)
+    return f"{function.__module__}.{function.__qualname__} ({file}:{line})"
+
+
+def _source(function: Callable[..., Any]) -> tuple[str, int]:
+    code = inspect.unwrap(function).__code__
+    return code.co_filename, code.co_firstlineno
+
+
+def _import(name: str) -> None:
     try:
-        return importlib.import_module(name)
+        importlib.import_module(name)
     except ActionDefinitionError:
         raise
     except Exception as error:
+        hint = " Is the directory that holds it on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
         raise ActionDefinitionError(
-            f"RUNYARD_ACTIONS names the module {name!r}, which cannot be imported: {type(error).__name__}: {error}"
+            f"RUNYARD_ACTIONS names the module {name!r}, which cannot be imported:"
+            f" {type(error).__name__}: {error}.{hint}"
         ) from error
 
 
-def _check_labels(module: ModuleType) -> None:
+def _check_labels(module_name: str) -> None:
+    module = sys.modules.get(module_name)
     try:
-        source = inspect.getsource(module)
-    except (OSError, TypeError):
+        source = inspect.getsource(module) if module else ""
+    except (OSError, TypeError):  # no text to look at: made on the fly, or compiled
         return
     for line, reason in misused_labels(source):
-        raise ActionDefinitionError(f"{module.__file__}:{line}: {reason}.")
+        raise ActionDefinitionError(f"{module_name}, line {line}: {reason}.")

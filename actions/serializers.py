@@ -29,7 +29,8 @@ class ActionSerializer(serializers.Serializer[Entry]):
     output_schema = serializers.JSONField(source="definition.output_schema")
     output_kind = serializers.ChoiceField(["single", "many"], source="definition.output_kind")
     modes = serializers.ListField(source="definition.modes")
-    errors = serializers.DictField(source="definition.errors")
+    # The metaclass takes the fields off the class, so this does not hide the serializer's own `errors`.
+    errors = serializers.DictField(source="definition.errors")  # type: ignore[assignment]
     enabled = serializers.BooleanField(source="row.enabled")
     paused = serializers.BooleanField(source="row.paused")
     limits = LimitsSerializer()

@@ -70,6 +70,8 @@ class Home:
             self.logs.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise DevstackError(f"RUNYARD_HOME cannot be used: {error}") from None
+        if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+            raise DevstackError(f"RUNYARD_HOME cannot be used: {self.path} belongs to another user")
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -103,6 +103,7 @@ class EmbeddedServer(ABC):
             if time.monotonic() > deadline:
                 raise DevstackError(f"{self.name} did not start. The end of {self.log}:\n{tail(self.log)}")
             time.sleep(0.3)
+            self.pid()  # asks about the one before, without which a dead child of ours would not be gone
 
     def _comes_up(self, identity: Identity) -> bool:
         with open(self.log, "ab") as log:

@@ -31,6 +31,7 @@ class TemporaryServers:
         self._home = Home(Path(tempfile.mkdtemp(prefix="runyard-tests-")).resolve())
         self._servers = Servers.of(self._home, {}, durable=False)
         self._guard: subprocess.Popen[bytes] | None = None
+        self.folder = self._home.path
         try:
             self._servers.start()
             self._guard = self._watch()
@@ -38,6 +39,11 @@ class TemporaryServers:
             self.stop()
             raise
         self.environment = self._servers.environment()
+
+    @property
+    def pids(self) -> list[int]:
+        """The servers' process ids."""
+        return [pid for server in self._servers.embedded() if (pid := server.pid()) is not None]
 
     def stop(self) -> None:
         """Stop the servers and remove all they kept."""
@@ -49,8 +55,7 @@ class TemporaryServers:
         shutil.rmtree(self._home.sockets, ignore_errors=True)
 
     def _watch(self) -> subprocess.Popen[bytes]:
-        pids = [str(server.pid()) for server in self._servers.embedded()]
         return subprocess.Popen(
-            ["sh", "-c", GUARD, "guard", *pids, str(self._home.path), str(self._home.sockets)],
+            ["sh", "-c", GUARD, "guard", *map(str, self.pids), str(self._home.path), str(self._home.sockets)],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip

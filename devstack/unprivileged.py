@@ -1,10 +1,9 @@
 """PostgreSQL refuses to run as root. How a process that root starts loses that identity and keeps its files.
 
-Three ways, the first that this machine allows:
+Two ways, the first that this machine allows:
 
 1. a user namespace that shows root as `nobody`: to the files it is still root, so a home below a 0700 directory works;
-2. `nobody`, keeping the one capability that reads and writes files regardless of their mode, for the same reason;
-3. plain `nobody`, which needs every directory above the home and the virtual environment to be open to all.
+2. `nobody`, keeping the one capability that reads and writes files regardless of their mode, for the same reason.
 """
 
 from __future__ import annotations
@@ -16,13 +15,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from devstack.errors import DevstackError
+
 NOBODY = 65534
 NAMESPACE = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}")
 NOBODY_WITH_FILES = (
     "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups",
     "--inh-caps=+dac_override", "--ambient-caps=+dac_override",
 )  # fmt: skip
-PLAIN_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,17 @@ class Identity:
 
 @functools.cache
 def server_identity() -> Identity:
-    """Return the identity that servers run under on this machine."""
+    """Return the identity that servers run under on this machine. Raises DevstackError for root where none is left."""
     if os.getuid() != 0:
         return Identity((), os.getuid())
     if _works(NAMESPACE):
         return Identity(NAMESPACE, 0)
     if _works(NOBODY_WITH_FILES):
         return Identity(NOBODY_WITH_FILES, NOBODY)
-    return Identity(PLAIN_NOBODY, NOBODY)
+    raise DevstackError(
+        "PostgreSQL refuses to run as root, and this machine lets root take no other identity. "
+        "Run as an ordinary user, or name servers in DATABASE_URL and REDIS_URL."
+    )
 
 
 def _works(prefix: tuple[str, ...]) -> bool:

@@ -80,7 +80,7 @@ def _replace(request: HttpRequest, response: HttpResponseBase) -> HttpResponse:
         told[name] = value
     if "Allow" in response.headers:
         told["Allow"] = response.headers["Allow"]
-    response.close()
+    told._resource_closers.extend(response._resource_closers)
     return told
 
 

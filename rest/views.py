@@ -13,7 +13,6 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.utils.mediatypes import media_type_matches, order_by_precedence
 from rest_framework.views import APIView
 
 from rest import ordering, pagination
@@ -53,12 +52,8 @@ def _asked_for(request: Request, renderers: Sequence[BaseRenderer]) -> BaseRende
 
 
 def _accepted(request: Request, renderers: Sequence[BaseRenderer]) -> BaseRenderer | None:
-    accepted = [item.strip() for item in request.META.get("HTTP_ACCEPT", "*/*").split(",")]
-    for equals in order_by_precedence(accepted):
-        for renderer in renderers:
-            if any(media_type_matches(str(renderer.media_type), item) for item in equals):
-                return renderer
-    return None
+    preferred = request._request.get_preferred_type([str(renderer.media_type) for renderer in renderers])
+    return next((renderer for renderer in renderers if renderer.media_type == preferred), None)
 
 
 class ApiRequest(Request):

@@ -8,6 +8,8 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from config import logging
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
@@ -77,7 +79,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
-TEMPLATES = [
+TEMPLATES: list[dict[str, object]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "APP_DIRS": True,
@@ -120,11 +122,15 @@ X_FRAME_OPTIONS = "DENY"
 DATABASE_URL = _required(
     "DATABASE_URL", "name a PostgreSQL 15+ server, or use `make run`, which starts an embedded one"
 )
-REDIS_URL = _required("REDIS_URL", "name a Redis 7+ or Valkey 8+ server, or use `make run`, which starts an embedded one")
+REDIS_URL = _required(
+    "REDIS_URL", "name a Redis 7+ or Valkey 8+ server, or use `make run`, which starts an embedded one"
+)
 
 DATABASES = {"default": env.db_url_config(DATABASE_URL)}
 if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured("DATABASE_URL must name a PostgreSQL server (postgresql://...): there is no other engine")
+    raise ImproperlyConfigured(
+        "DATABASE_URL must name a PostgreSQL server (postgresql://...): there is no other engine"
+    )
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
@@ -144,7 +150,27 @@ REST_FRAMEWORK = {
 
 # --- Celery ---------------------------------------------------------------------------------------------------
 
-BEAT_LOCK_SECONDS = 60
+CELERY_BROKER_URL = REDIS_URL
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_keepalive": True, "health_check_interval": 25}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_IMPORTS = ["runs.tasks"]
+CELERY_TASK_DEFAULT_QUEUE = "runs"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_RESULT_EXPIRES = None
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5.0
+# The fences make a double harmless, and a broker that went away is no reason to kill good work.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE = {
+    # `expire_seconds`: an hour without workers leaves no flood of old ticks behind.
+    "Sweep: expired leases, due retries, lost wakes": {
+        "task": "runs.sweep",
+        "schedule": 1.0,
+        "options": {"queue": "system", "expire_seconds": 5},
+    },
+}
 
 # --- Runyard --------------------------------------------------------------------------------------------------
 
@@ -168,6 +194,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = None  # rest.json reads bodies and holds the limit
 
 # --- Logging --------------------------------------------------------------------------------------------------
 
-LOGGING_CONFIG = None
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
-LOG_FORMAT = env.str("LOG_FORMAT", default="console")  # "console" or "json"
+LOGGING = logging.configure(
+    level=env.str("LOG_LEVEL", default="INFO").upper(),
+    form=env.str("LOG_FORMAT", default="console"),
+)

@@ -1,0 +1,34 @@
+"""gunicorn's settings. A request it cannot read never reaches Django, so its own errors get the contract's body here."""
+
+import json
+import os
+import uuid
+from typing import Any
+
+from gunicorn import util
+
+from rest.errors import BadInput, InternalError
+
+bind = f"{os.environ.get('RUNYARD_BIND', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+worker_class = "gthread"
+workers = int(os.environ.get("RUNYARD_WEB_PROCESSES", "2"))
+threads = int(os.environ.get("RUNYARD_WEB_THREADS", "16"))
+timeout = 60
+graceful_timeout = 5
+keepalive = 15
+control_socket_disable = True
+limit_request_line = 8190  # a list filtered by 200 uids
+
+
+def _write_error(sock: Any, status_int: int, reason: str, mesg: str) -> None:
+    request_id = uuid.uuid4().hex
+    error = InternalError() if status_int == 500 else BadInput(f"{reason}: {mesg}" if mesg else reason)
+    body = json.dumps(error.body(request_id) | {"status_code": status_int}).encode()
+    head = (
+        f"HTTP/1.1 {status_int} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\n\r\n"
+    )
+    util.write_nonblock(sock, head.encode("latin-1") + body)
+
+
+util.write_error = _write_error

@@ -1,0 +1,45 @@
+"""The map: every path of the product, in one flat list."""
+
+from django.contrib import admin
+from django.urls import path, register_converter
+from django.urls.converters import UUIDConverter
+
+from actions.views import ActionDetail, ActionList
+from config.health import healthz, readyz
+from runs.views import (
+    AsyncLaunchView,
+    RunDetail,
+    RunInputs,
+    RunList,
+    RunOutputs,
+    RunStatusDetail,
+    RunTimeline,
+)
+
+
+class UidConverter(UUIDConverter):
+    """A uid in a path, in either case: others' tools print UUIDs in capitals."""
+
+    regex = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
+
+
+register_converter(UidConverter, "uid")
+
+urlpatterns = [
+    # What can be called, and calling it
+    path("v1/actions", ActionList.as_view()),
+    path("v1/actions/<str:action_name>", ActionDetail.as_view()),
+    path("v1/actions/<str:action_name>/run/async", AsyncLaunchView.as_view()),
+    path("v1/actions/<str:action_name>/async", AsyncLaunchView.as_view()),
+    # What happened
+    path("v1/runs", RunList.as_view()),
+    path("v1/runs/<uid:run_uid>", RunDetail.as_view()),
+    path("v1/runs/<uid:run_uid>/status", RunStatusDetail.as_view()),
+    path("v1/runs/<uid:run_uid>/inputs", RunInputs.as_view()),
+    path("v1/runs/<uid:run_uid>/outputs", RunOutputs.as_view()),
+    path("v1/runs/<uid:run_uid>/timeline", RunTimeline.as_view()),
+    # The service itself
+    path("healthz", healthz),
+    path("readyz", readyz),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,152 @@
+"""One call of an action on one input, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from django.conf import settings
+
+from actions import ActionDefinition, ActionError, Context, Retry
+from actions.exceptions import backoff_s
+from actions.limits import Limits
+from actions.problems import printable
+from rest.errors import ApiError, BadInput, stored_error
+from runs.checkpoint import Outcome
+from runs.models import input_uid
+from runs.timeouts import InputTimeout
+
+log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_LENGTH = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An action with all that is the same for every input of a batch."""
+
+    definition: ActionDefinition
+    limits: Limits
+    parameters: Any
+    max_results: int | None
+    run_uid: uuid.UUID
+    first_index: int
+    identity_ids: tuple[str, ...] = ()
+    identity_mode: str | None = None
+
+    def run(self, offset: int, line: bytes, attempt: int, guard: Callable[[Callable[[], Any]], Any]) -> Outcome:
+        """Call the action on an input, given as JSON. `guard` calls what it is given, within the time limit."""
+        started_at = time.time()
+        context = self._context(offset, attempt, started_at)
+        try:
+            outputs = guard(lambda: self._outputs(line, context))
+        except BaseException as error:  # an action may raise anything, SystemExit too: it is its input's failure
+            return self.failure(offset, attempt, started_at, error)
+        return Outcome(offset, attempt, started_at, time.time(), outputs=outputs)
+
+    async def run_async(self, offset: int, line: bytes, attempt: int) -> Outcome:
+        """Call an `async def` action on an input, within the time limit."""
+        started_at = time.time()
+        context = self._context(offset, attempt, started_at)
+        limit = asyncio.timeout(self.limits.timeout_s)
+        try:
+            async with limit:
+                outputs = await self._outputs_async(line, context)
+        except BaseException as error:
+            return self.failure(offset, attempt, started_at, InputTimeout() if limit.expired() else error)
+        return Outcome(offset, attempt, started_at, time.time(), outputs=outputs)
+
+    def _context(self, offset: int, attempt: int, started_at: float) -> Context:
+        return Context(
+            run_uid=str(self.run_uid),
+            input_index=self.first_index + offset,
+            attempt=attempt,
+            identity_ids=self.identity_ids,
+            identity_mode=self.identity_mode,
+            deadline_at=started_at + self.limits.timeout_s,
+        )
+
+    def _outputs(self, line: bytes, context: Context) -> list[bytes]:
+        returned = self.definition.call(self.definition.load_input(line), self.parameters, context)
+        if self.definition.output_kind == "many":
+            return self.definition.dump_outputs(returned, max_results=self.max_results, **_many_limits())
+        return [self.definition.dump_output(returned, max_bytes=settings.RUNYARD_MAX_OUTPUT_BYTES)]
+
+    async def _outputs_async(self, line: bytes, context: Context) -> list[bytes]:
+        returned = self.definition.call(self.definition.load_input(line), self.parameters, context)
+        if self.definition.output_kind == "many":
+            return await self.definition.dump_outputs_async(returned, max_results=self.max_results, **_many_limits())
+        return [self.definition.dump_output(await returned, max_bytes=settings.RUNYARD_MAX_OUTPUT_BYTES)]
+
+    def failure(self, offset: int, attempt: int, started_at: float, error: BaseException) -> Outcome:
+        """Return the outcome of a call that raised `error`: a retry where the action asked for one, else a failure."""
+        finished_at = time.time()
+        if isinstance(error, Retry) and attempt < self.limits.max_attempts:
+            wait_s = backoff_s(attempt) if error.after_s is None else error.after_s
+            return Outcome(offset, attempt, started_at, finished_at, retry_at=finished_at + wait_s)
+        error_ref = str(input_uid(self.run_uid, self.first_index + offset))
+        return Outcome(offset, attempt, started_at, finished_at, error=self._stored(error, attempt, error_ref))
+
+    def _stored(self, error: BaseException, attempt: int, error_ref: str) -> dict[str, Any]:
+        match error:
+            case ActionError():
+                return input_error(error.label, error.message, params=error.params, error_ref=error_ref)
+            case InputTimeout():
+                timeout_s = self.limits.timeout_s
+                message = f"The action took longer than its time limit of {timeout_s:g} s."
+                return input_error("TIMEOUT", message, params={"timeout_s": timeout_s}, error_ref=error_ref)
+            case Retry():
+                message = f"Failed after {attempt} of {self.limits.max_attempts} attempts: {error}"
+                return input_error("GENERIC_ERROR", message, params={"attempts": attempt}, error_ref=error_ref)
+            case BadInput():
+                # The type took the input when it was launched, and the code has changed since.
+                return input_error(
+                    error.label,
+                    error.message,
+                    scope=error.error_scope,
+                    params=error.params,
+                    error_ref=error_ref,
+                    validation_errors=error.params.get("problems", []),
+                )
+            case ApiError():
+                return input_error(error.label, error.message, params=error.params, error_ref=error_ref)
+        log.error("action_failed", action=self.definition.name, error_ref=error_ref, exc_info=error)
+        text = _text_of(error)
+        message = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return input_error("GENERIC_ERROR", message, params={"type": type(error).__name__}, error_ref=error_ref)
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an exception whose own __str__ fails is still its input's failure, not the worker's
+        return ""
+
+
+def _many_limits() -> dict[str, int]:
+    return {
+        "max_items": settings.RUNYARD_MAX_OUTPUTS_PER_INPUT,
+        "max_bytes_each": settings.RUNYARD_MAX_OUTPUT_BYTES,
+        "max_bytes_total": settings.RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT,
+    }
+
+
+def input_error(
+    label: str,
+    message: str,
+    *,
+    scope: str = "action",
+    params: dict[str, Any] | None = None,
+    error_ref: str,
+    validation_errors: list[Any] | None = None,
+) -> dict[str, Any]:
+    """Return an error as an input keeps it (contract section 2, `/inputs`)."""
+    stored = stored_error(
+        label, printable(message, MAX_MESSAGE_LENGTH), scope=scope, params=params, error_ref=error_ref
+    )
+    return stored | {"has_failed": True, "validation_errors": validation_errors or []}

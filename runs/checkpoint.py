@@ -1,0 +1,194 @@
+"""Recording results exactly once: a checkpoint is one short transaction, fenced by the batch's attempt and the
+run's epoch.
+
+Its last statement is the counters' `UPDATE ... WHERE epoch`: no row means that the run was taken out of this worker's
+hands (cancelled, resumed, deleted), and everything before it is rolled back. The progress row comes last because it
+is the one all workers of a run share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.utils import timezone
+from pydantic_core import to_json
+
+from runs import dispatch, lifecycle
+from runs.chunks import DoneBits, pack_json, pack_lines
+from runs.dispatch import Lease, Release, Retries
+from runs.models import Batch, BatchStatus, ResultChunk, RunProgress, RunStatus
+
+log = structlog.get_logger(__name__)
+
+
+class LeaseLost(Exception):
+    """The batch is in other hands, or its run was stopped: nothing of this checkpoint was recorded."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one input in one attempt. Either `outputs`, or `error`, or `retry_at` (epoch seconds)."""
+
+    offset: int
+    attempt: int
+    started_at: float
+    finished_at: float
+    outputs: list[bytes] | None = None
+    error: dict[str, Any] | None = None
+    retry_at: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Return about how many bytes this outcome holds in memory."""
+        return sum(map(len, self.outputs or ())) + 200
+
+
+def write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: datetime | None = None) -> None:
+    """Record `outcomes` of the lease's batch; with `release` let go of the batch too, wherever that leads.
+
+    When the database goes away before it answers, the same checkpoint is tried once more on a new connection:
+    it carries its number, so it is recorded once whether or not the first try was.
+
+    Raises:
+        LeaseLost: nothing was recorded, and nothing of this lease may be from now on.
+    """
+    now = now or timezone.now()
+    try:
+        _write(lease, outcomes, release=release, now=now)
+    except (OperationalError, InterfaceError) as error:
+        log.warning("checkpoint_tried_again", run_uid=str(lease.run_uid), error=str(error).strip())
+        connection.close()
+        if not dispatch.is_recorded(lease):
+            _write(lease, outcomes, release=release, now=now)
+    lease.checkpoint += 1
+    _remember(lease, outcomes)
+
+
+def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: datetime) -> None:
+    done = DoneBits(lease.done.size, lease.done.packed())
+    retries = dict(lease.retries)
+    _apply(done, retries, outcomes)
+    where_to = _release(done, retries, now=now) if release else None
+    with transaction.atomic():
+        if not dispatch.record_progress(lease, done=done.packed(), retries=retries, release=where_to):
+            raise LeaseLost
+        final = sorted((one for one in outcomes if one.retry_at is None), key=lambda one: one.offset)
+        if final:
+            _result_chunk(lease, final, now=now).save(force_insert=True)
+        progress = _count(lease, final, retried=len(outcomes) - len(final))
+        if progress.remaining == 0:
+            lifecycle.finish(progress, now=now)
+        elif where_to:
+            _settle(lease, where_to, now=now)
+
+
+def _apply(done: DoneBits, retries: Retries, outcomes: Sequence[Outcome]) -> None:
+    for one in outcomes:
+        if one.retry_at is None:
+            done.add(one.offset)
+            retries.pop(one.offset, None)
+        else:
+            retries[one.offset] = {"attempts": one.attempt, "due_at": one.retry_at}
+
+
+def _remember(lease: Lease, outcomes: Sequence[Outcome]) -> None:
+    _apply(lease.done, lease.retries, outcomes)
+
+
+def _release(done: DoneBits, retries: Retries, *, now: datetime) -> Release:
+    """Return where a batch goes: done, ready for the inputs left, or waiting until the first retry is due."""
+    left = done.missing()
+    if not left:
+        return Release(BatchStatus.DONE)
+    due_at = min(retries[offset]["due_at"] if offset in retries else 0.0 for offset in left)
+    if due_at <= now.timestamp():
+        return Release(BatchStatus.READY)
+    return Release(BatchStatus.WAITING, ready_at=datetime.fromtimestamp(due_at, UTC))
+
+
+_COUNT = """
+UPDATE runs_runprogress
+   SET succeeded_count = succeeded_count + %(succeeded)s, failed_count = failed_count + %(failed)s,
+       remaining = remaining - %(succeeded)s - %(failed)s, output_count = output_count + %(outputs)s,
+       retry_count = retry_count + %(retried)s
+ WHERE run_id = %(run)s AND epoch = %(epoch)s
+RETURNING *
+"""
+
+
+def _count(lease: Lease, final: Sequence[Outcome], *, retried: int) -> RunProgress:
+    failed = sum(one.error is not None for one in final)
+    counts = {
+        "succeeded": len(final) - failed,
+        "failed": failed,
+        "outputs": sum(len(one.outputs or ()) for one in final),
+        "retried": retried,
+        "run": lease.run_id,
+        "epoch": lease.epoch,
+    }
+    for progress in RunProgress.objects.raw(_COUNT, counts):
+        return progress
+    raise LeaseLost
+
+
+def _settle(lease: Lease, released: Release, *, now: datetime) -> None:
+    """See to a run that goes on: its batch can be claimed again, or all that is left of it waits for a time.
+
+    Workers that let go at once are in line here, behind the progress row: the last one sees what the others did.
+    """
+    batches = Batch.objects.filter(run_id=lease.run_id)
+    if released.status == BatchStatus.READY:
+        run = batches.select_related("run").get(pk=lease.batch_id).run
+        dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
+        return
+    if batches.filter(status__in=[BatchStatus.READY, BatchStatus.LEASED]).exists():
+        return
+    next_retry = batches.filter(status=BatchStatus.WAITING).order_by("ready_at").values_list("ready_at", flat=True)[:1]
+    lifecycle.move(
+        lease.run_id,
+        RunStatus.SCHEDULED,
+        now=now,
+        postponed_until=next_retry[0],
+        reason="every input left waits to be tried again",
+    )
+
+
+def _result_chunk(lease: Lease, final: Sequence[Outcome], *, now: datetime) -> ResultChunk:
+    failures = [one for one in final if one.error is not None]
+    outputs = [line for one in final for line in one.outputs or ()]
+    return ResultChunk(
+        run_id=lease.run_id,
+        batch_id=lease.batch_id,
+        generation=lease.generation,
+        first_index=lease.first_index + final[0].offset,
+        last_index=lease.first_index + final[-1].offset,
+        succeeded_count=len(final) - len(failures),
+        failed_count=len(failures),
+        output_count=len(outputs),
+        summary=pack_json(_summary(lease, final)),
+        outputs=pack_lines(outputs) if outputs else None,
+        failures=pack_lines(to_json(one.error) for one in failures) if failures else None,
+        created_at=now,
+    )
+
+
+def _summary(lease: Lease, final: Sequence[Outcome]) -> dict[str, Any]:
+    """Return what the list of inputs shows of each, by column: it packs to a few bytes an input.
+
+    `outputs` holds how many outputs an input has, -1 where it failed. Times are milliseconds, `started` counted from
+    `base`.
+    """
+    base = int(min(one.started_at for one in final) * 1000)
+    return {
+        "base": base,
+        "index": [lease.first_index + one.offset for one in final],
+        "outputs": [-1 if one.outputs is None else len(one.outputs) for one in final],
+        "retries": [one.attempt - 1 for one in final] if any(one.attempt > 1 for one in final) else None,
+        "started": [int(one.started_at * 1000) - base for one in final],
+        "took": [int((one.finished_at - one.started_at) * 1000) for one in final],
+    }

@@ -1,0 +1,311 @@
+"""Which batch is executed next, and in whose hands it is: every change of `Batch.status` happens here.
+
+A worker that wakes claims the first ready batch of the run whose turn is lowest. A claim is a compare-and-set that
+raises the batch's `attempt` and leases the batch; whoever names an older attempt afterwards has lost it. Lease times
+are the database's clock, so that workers whose clocks differ agree.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, QuerySet
+
+from runs import lifecycle
+from runs.chunks import DoneBits
+from runs.models import EXECUTABLE, Batch, BatchStatus, ReadyRun, Run, RunStatus
+
+CANDIDATES = 32  # more than claimers work side by side, so that all of them find something
+SWEEP_STEP = 500
+MAX_TRIES = 8
+
+Retries = dict[int, dict[str, Any]]
+"""Of inputs that asked to be tried again, by offset: how often they were tried, and when they are due (epoch s)."""
+
+
+@dataclass(slots=True)
+class Lease:
+    """A batch in this worker's hands, with all it needs to execute it."""
+
+    batch_id: int
+    attempt: int
+    checkpoint: int
+    epoch: int
+    generation: int
+    run_id: int
+    run_uid: uuid.UUID
+    action_name: str
+    parameters: dict[str, Any]
+    identity_ids: Any
+    identity_mode: str
+    first_index: int
+    done: DoneBits
+    retries: Retries
+    inputs: bytes
+
+
+_CLAIM = """
+UPDATE runs_batch AS batch
+   SET status = 'LEASED', attempt = batch.attempt + 1, worker = %(worker)s, ready_at = NULL,
+       leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+ WHERE batch.status = 'READY' AND batch.id = (
+       SELECT first.id
+         FROM (SELECT ready.run_id, ready.turn
+                 FROM runs_readyrun AS ready JOIN actions_action AS action ON action.id = ready.action_id
+                WHERE action.name = ANY(%(actions)s) AND NOT action.paused
+                ORDER BY ready.turn LIMIT %(candidates)s) AS ready
+              CROSS JOIN LATERAL (
+              SELECT id FROM runs_batch
+               WHERE run_id = ready.run_id AND status = 'READY'
+               ORDER BY first_index LIMIT 1 FOR UPDATE SKIP LOCKED) AS first
+        ORDER BY ready.turn LIMIT 1)
+RETURNING batch.id
+"""
+
+
+def claim(*, worker: str, actions: Collection[str], now: datetime) -> Lease | None:
+    """Claim the next batch of one of `actions` for `worker`, or return None when there is none.
+
+    The run moves to RUNNING with its first claim, in the same transaction.
+    """
+    for _ in range(MAX_TRIES):
+        try:
+            with transaction.atomic():
+                return _claim_once(worker=worker, actions=actions, now=now)
+        except _NotExecutable as stopped:
+            make_unready(stopped.run_id)
+    return None
+
+
+class _NotExecutable(Exception):
+    """The run was stopped or postponed between the look and the claim: its batch stays where it was."""
+
+    def __init__(self, run_id: int) -> None:
+        self.run_id = run_id
+
+
+def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Lease | None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CLAIM,
+            {
+                "worker": worker,
+                "lease_s": settings.RUNYARD_LEASE_SECONDS,
+                "actions": list(actions),
+                "candidates": CANDIDATES,
+            },
+        )
+        claimed = cursor.fetchone()
+    if claimed is None:
+        return None
+    batch = Batch.objects.select_related("run__progress", "chunk").get(pk=claimed[0])
+    # Status and epoch come from one snapshot: either the epoch is from before a stop, and fences this claim out
+    # later, or the status tells of it now.
+    run, progress = batch.run, batch.run.progress
+    if run.status not in EXECUTABLE:
+        raise _NotExecutable(run.pk)
+    if run.status == RunStatus.QUEUED:
+        _start(run, now=now)
+    _pass_turn(run)
+    return Lease(
+        batch_id=batch.pk,
+        attempt=batch.attempt,
+        checkpoint=batch.checkpoint,
+        epoch=progress.epoch,
+        generation=progress.generation,
+        run_id=run.pk,
+        run_uid=run.uid,
+        action_name=run.action_name,
+        parameters=run.parameters,
+        identity_ids=run.identity_ids,
+        identity_mode=run.identity_mode,
+        first_index=batch.first_index,
+        done=DoneBits(batch.input_count, batch.done),
+        retries=load_retries(batch.retries),
+        inputs=batch.chunk.inputs,
+    )
+
+
+def _start(run: Run, *, now: datetime) -> None:
+    first_start = {} if run.started_at else {"started_at": now}
+    lifecycle.move(run.pk, RunStatus.RUNNING, now=now, postponed_until=None, **first_start)
+
+
+def _pass_turn(run: Run) -> None:
+    """Give the run its next turn, or take it from the ready ones when that was its last ready batch."""
+    more = Batch.objects.filter(run=run, status=BatchStatus.READY).exists()
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT_TURN if more else _LAST_TURN, {"run": run.pk, "workspace": run.workspace_id})
+
+
+_NEXT_TURN = """
+WITH workspace AS (
+    UPDATE runs_workspaceturn AS own
+       SET served_turn = GREATEST(own.served_turn, ready.turn), last_turn = GREATEST(own.last_turn, ready.turn) + 1
+      FROM runs_readyrun AS ready
+     WHERE own.workspace_id = %(workspace)s AND ready.run_id = %(run)s
+    RETURNING own.last_turn
+)
+UPDATE runs_readyrun SET turn = workspace.last_turn FROM workspace WHERE run_id = %(run)s
+"""
+
+_LAST_TURN = """
+WITH served AS (
+    DELETE FROM runs_readyrun
+     WHERE run_id = %(run)s
+       AND NOT EXISTS (SELECT FROM runs_batch WHERE run_id = %(run)s AND status = 'READY')
+    RETURNING turn
+)
+UPDATE runs_workspaceturn AS own SET served_turn = GREATEST(own.served_turn, served.turn)
+  FROM served WHERE own.workspace_id = %(workspace)s
+"""
+
+_MAKE_READY = """
+WITH virtual_time AS (
+    SELECT COALESCE(max(served_turn), 0) AS now FROM runs_workspaceturn
+), workspace AS (
+    INSERT INTO runs_workspaceturn AS own (workspace_id, last_turn, served_turn)
+    SELECT %(workspace)s, virtual_time.now + 1, 0 FROM virtual_time
+    ON CONFLICT (workspace_id) DO UPDATE SET last_turn = GREATEST(own.last_turn + 1, EXCLUDED.last_turn)
+    RETURNING last_turn
+)
+INSERT INTO runs_readyrun (run_id, workspace_id, action_id, turn)
+SELECT %(run)s, %(workspace)s, %(action)s, workspace.last_turn FROM workspace
+ON CONFLICT (run_id) DO NOTHING
+"""
+
+
+def make_ready(run_id: int, workspace_id: int, action_id: int) -> None:
+    """Put a run that has a ready batch in line: after its workspace's others, at its workspace's turn among all."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MAKE_READY, {"run": run_id, "workspace": workspace_id, "action": action_id})
+
+
+def make_unready(run_id: int) -> None:
+    """Take a run out of the candidates: nobody claims a batch of it from here on."""
+    ReadyRun.objects.filter(pk=run_id).delete()
+
+
+_RENEW = """
+UPDATE runs_batch SET leased_until = clock_timestamp() + make_interval(secs => %s)
+ WHERE id = %s AND attempt = %s AND status = 'LEASED'
+"""
+
+
+def renew(batch_id: int, attempt: int) -> bool:
+    """Hold the lease for its full length from now. Returns False when the batch is in other hands."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RENEW, [settings.RUNYARD_LEASE_SECONDS, batch_id, attempt])
+        return cursor.rowcount == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Where a batch goes when its worker lets go of it."""
+
+    status: BatchStatus
+    ready_at: datetime | None = None
+
+
+def record_progress(lease: Lease, *, done: bytes, retries: Retries, release: Release | None) -> bool:
+    """Write a checkpoint's progress to its batch, and let go of it with `release`. Returns whether it did.
+
+    False means that the lease was lost, or that this very checkpoint is there already: see `is_recorded`.
+    """
+    changes: dict[str, Any] = {"checkpoint": lease.checkpoint + 1, "done": done, "retries": dump_retries(retries)}
+    if release:
+        changes |= {"status": release.status, "ready_at": release.ready_at, "leased_until": None, "worker": ""}
+    return _held(lease).filter(checkpoint=lease.checkpoint, status=BatchStatus.LEASED).update(**changes) == 1
+
+
+def is_recorded(lease: Lease) -> bool:
+    """Return whether the lease's next checkpoint was written after all, by a commit whose answer got lost."""
+    return _held(lease).filter(checkpoint=lease.checkpoint + 1).exists()
+
+
+def give_back(lease: Lease) -> bool:
+    """Return an untouched batch to the ready ones."""
+    return (
+        _held(lease).filter(status=BatchStatus.LEASED).update(status=BatchStatus.READY, leased_until=None, worker="")
+        == 1
+    )
+
+
+def _held(lease: Lease) -> QuerySet[Batch]:
+    return Batch.objects.filter(pk=lease.batch_id, attempt=lease.attempt)
+
+
+_EXPIRE = """
+UPDATE runs_batch
+   SET status = 'READY', leased_until = NULL, worker = '', crash_count = crash_count + 1
+ WHERE id IN (SELECT id FROM runs_batch
+               WHERE status = 'LEASED' AND leased_until < clock_timestamp()
+               ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+RETURNING run_id
+"""
+
+_WAKE_DUE = """
+UPDATE runs_batch
+   SET status = 'READY', ready_at = NULL
+ WHERE id IN (SELECT id FROM runs_batch
+               WHERE status = 'WAITING' AND ready_at <= %s
+               ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+RETURNING run_id
+"""
+
+
+def expire_leases() -> int:
+    """Make batches ready whose worker went silent past its lease. Returns how many."""
+    return _ready_again(_EXPIRE, [SWEEP_STEP])
+
+
+def wake_due(*, now: datetime) -> int:
+    """Make batches ready whose first retry is due. Returns how many."""
+    return _ready_again(_WAKE_DUE, [now, SWEEP_STEP])
+
+
+def _ready_again(statement: str, arguments: list[Any]) -> int:
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(statement, arguments)
+            run_ids = [row[0] for row in cursor.fetchall()]
+        for run in Run.objects.filter(pk__in=set(run_ids), status__in=EXECUTABLE).order_by("workspace", "pk"):
+            make_ready(run.pk, run.workspace_id, run.action_id)
+    return len(run_ids)
+
+
+def restore_lost_ready_runs() -> int:
+    """Put runs that have a ready batch back among the candidates, where a race left them out. Returns how many."""
+    ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
+    listed = ReadyRun.objects.filter(pk=OuterRef("pk"))
+    lost = Run.objects.filter(Exists(ready), ~Exists(listed), status__in=EXECUTABLE).order_by("pk")[:SWEEP_STEP]
+    for run in lost:
+        make_ready(run.pk, run.workspace_id, run.action_id)
+    return len(lost)
+
+
+def drop_stale_ready_runs() -> int:
+    """Take runs without a batch to claim out of the candidates, where a race left them in. Returns how many."""
+    ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
+    executable = Run.objects.filter(pk=OuterRef("pk"), status__in=EXECUTABLE)
+    deleted, _ = ReadyRun.objects.filter(~Exists(ready) | ~Exists(executable)).delete()
+    return deleted
+
+
+def ready_count(limit: int) -> int:
+    """Return how many batches could be claimed now, counting no further than `limit`."""
+    return Batch.objects.filter(status=BatchStatus.READY, run__in=ReadyRun.objects.values("run_id"))[:limit].count()
+
+
+def load_retries(stored: Mapping[str, Any] | None) -> Retries:
+    return {int(offset): retry for offset, retry in (stored or {}).items()}
+
+
+def dump_retries(retries: Retries) -> dict[str, Any] | None:
+    return {str(offset): retry for offset, retry in retries.items()} or None

@@ -1,0 +1,48 @@
+"""Ringing for the workers. A message says "wake" and nothing more: every one may be lost, doubled or late.
+
+A ring that fails is not an error: the sweep rings again. So nobody who rings waits for a broker that is away.
+"""
+
+from __future__ import annotations
+
+import time
+
+import structlog
+from celery import current_app
+from kombu.pools import producers
+
+log = structlog.get_logger(__name__)
+
+WAKE = "runs.wake"
+QUEUE = "runs"
+MAX_RINGS = 16  # more bells than that wake nobody sooner: each waking worker that finds work rings again
+PAUSE_AFTER_FAILURE_S = 2.0
+EXPIRES_S = 60
+
+_GIVE_UP_FAST = {
+    "socket_timeout": 1,
+    "socket_connect_timeout": 1,
+    "retry_on_timeout": False,
+    "max_retries": 0,
+}
+
+_silent_until = 0.0
+
+
+def ring(times: int = 1) -> bool:
+    """Wake up to `times` workers. Returns whether the broker took the messages; gives up in about a second."""
+    global _silent_until
+    if time.monotonic() < _silent_until:
+        return False
+    connection = current_app.connection_for_write(
+        transport_options={**current_app.conf.broker_transport_options, **_GIVE_UP_FAST}
+    )
+    try:
+        with producers[connection].acquire(block=True, timeout=1) as producer:
+            for _ in range(min(times, MAX_RINGS)):
+                current_app.send_task(WAKE, queue=QUEUE, producer=producer, retry=False, expires=EXPIRES_S)
+    except Exception as error:  # kombu, redis and socket errors alike: none of them is the caller's trouble
+        _silent_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
+        log.warning("doorbell_failed", error=type(error).__name__)
+        return False
+    return True

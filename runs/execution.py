@@ -1,0 +1,137 @@
+"""What a worker that wakes does: claim a batch, execute a slice of it, write checkpoints, let go of it.
+
+A slice is about two seconds and the input in hand. Then the batch goes back, so that another run's turn comes and a
+worker that is told to stop stops soon.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import structlog
+from django.utils import timezone
+
+from actions import catalogue, registry
+from rest.errors import ApiError
+from runs import checkpoint, dispatch
+from runs.calls import Call, input_error
+from runs.checkpoint import LeaseLost, Outcome
+from runs.chunks import unpack_lines
+from runs.dispatch import Lease
+from runs.lease_keeper import keeper
+from runs.models import input_uid
+from runs.runners import GRACE_S, Runner, Work, runner_for
+
+log = structlog.get_logger(__name__)
+
+SLICE_S = 2.0
+CHECKPOINT_S = 1.0
+
+
+class ProcessStuck(Exception):
+    """A call runs on in this process that nothing can end. All else is recorded: the process should be replaced."""
+
+
+def execute_slice(*, slice_s: float = SLICE_S) -> bool:
+    """Execute batches for about `slice_s`. Returns whether it found any: then there may be more.
+
+    Raises:
+        ProcessStuck: see there.
+    """
+    stop_at = time.monotonic() + slice_s
+    found = False
+    while time.monotonic() < stop_at:
+        lease = dispatch.claim(worker=worker_name(), actions=registry.names(), now=timezone.now())
+        if lease is None:
+            break
+        found = True
+        execute(lease, stop_at=stop_at)
+    return found
+
+
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def execute(lease: Lease, *, stop_at: float) -> None:
+    """Execute the inputs of a claimed batch that have no result, until `stop_at` (monotonic), and let go of it.
+
+    Raises:
+        ProcessStuck: after everything was recorded.
+    """
+    try:
+        call = _call_of(lease)
+    except ApiError as error:
+        _fail_all(lease, error)
+        return
+    timeout_s = call.limits.timeout_s
+    keeper.hold(lease)
+    runner = runner_for(call, _work_of(lease), on_start=lambda: keeper.extend(timeout_s + 2 * GRACE_S))
+    try:
+        _run(lease, runner, stop_at=stop_at)
+    except LeaseLost:
+        log.info("lease_lost", run_uid=str(lease.run_uid), batch=lease.first_index)
+        runner.abandon()
+    finally:
+        keeper.let_go()
+    if runner.is_stuck:
+        raise ProcessStuck
+
+
+def _run(lease: Lease, runner: Runner, *, stop_at: float) -> None:
+    while True:
+        outcomes = runner.step(time.monotonic() + CHECKPOINT_S)
+        if keeper.is_lost:
+            raise LeaseLost
+        if time.monotonic() >= stop_at:
+            runner.stop()
+        finished = runner.is_finished
+        if outcomes or finished:
+            checkpoint.write(lease, outcomes, release=finished)
+        if finished:
+            return
+
+
+def _call_of(lease: Lease) -> Call:
+    definition, row = catalogue.find(lease.action_name)
+    parameters, max_results = definition.split_max_results(lease.parameters)
+    return Call(
+        definition=definition,
+        limits=catalogue.limits(definition, row),
+        parameters=definition.load_parameters(parameters),
+        max_results=max_results,
+        run_uid=lease.run_uid,
+        first_index=lease.first_index,
+        identity_ids=tuple(lease.identity_ids or ()),
+        identity_mode=lease.identity_mode or None,
+    )
+
+
+def _fail_all(lease: Lease, error: ApiError) -> None:
+    """Fail what is left of a batch that cannot be called: its parameters fitted at launch, and the code has changed."""
+    now = time.time()
+    outcomes = []
+    for work in _work_of(lease):
+        error_ref = str(input_uid(lease.run_uid, lease.first_index + work.offset))
+        stored = input_error(
+            error.label, error.message, scope=error.error_scope, params=error.params, error_ref=error_ref
+        )
+        outcomes.append(Outcome(work.offset, work.attempt, now, now, error=stored))
+    with suppress(LeaseLost):
+        checkpoint.write(lease, outcomes, release=True)
+
+
+def _work_of(lease: Lease) -> Iterator[Work]:
+    """Yield the inputs without a result whose retry, if they asked for one, is due."""
+    lines = unpack_lines(lease.inputs)
+    now = time.time()
+    for offset in lease.done.missing():
+        retry = lease.retries.get(offset)
+        if retry is None:
+            yield Work(offset, lines[offset], attempt=1)
+        elif retry["due_at"] <= now:
+            yield Work(offset, lines[offset], attempt=retry["attempts"] + 1)

@@ -1,0 +1,183 @@
+"""The inputs of a launch: checked one by one, packed into chunks of one batch each, and stored once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import connection
+from pydantic_core import to_json
+
+from actions import ActionDefinition
+from actions.limits import Limits
+from actions.problems import Problem, describe, problem
+from runs.calls import input_error
+from runs.chunks import pack_json, pack_lines
+from runs.models import InputChunk, InputSet
+from workspaces.models import Workspace
+
+CUSTOM_DATA = "custom_data"
+NULL = b"null"
+MAX_DEFAULT_BATCH = 500
+MIN_BATCHES = 16  # a small run makes at least this many, so that all workers share it
+
+
+def default_batch_size(input_count: int, definition: ActionDefinition, limits: Limits) -> int:
+    """Return how many inputs a batch holds when the caller does not say: the action's size, else one that shares a
+    small run among all workers and still fills the action's concurrency."""
+    if definition.batch_size:
+        return definition.batch_size
+    shared = -(-input_count // MIN_BATCHES)
+    return max(1, min(max(shared, limits.concurrency), MAX_DEFAULT_BATCH))
+
+
+@dataclass(slots=True)
+class PreparedInputs:
+    """Inputs ready to be stored: chunks without a set yet, and what was found wrong on the way."""
+
+    chunks: list[InputChunk]
+    input_count: int
+    invalid_count: int
+    refused: list[dict[str, Any]]  # the first invalid ones: index, and what is wrong
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(len(chunk.inputs) + len(chunk.custom_data or b"") for chunk in self.chunks)
+
+
+class _Checked(NamedTuple):
+    line: bytes
+    custom_data: bytes
+    problems: Sequence[Problem] | None
+
+
+def prepare(
+    inputs: Sequence[Any], definition: ActionDefinition, *, batch_size: int, refused_limit: int = 100
+) -> PreparedInputs:
+    """Check `inputs` (JSON values) against the action and pack them, `batch_size` to a chunk.
+
+    Nothing is stored and nothing raises: an invalid input is packed with its error, to be recorded as failed.
+    """
+    prepared = PreparedInputs([], len(inputs), 0, [])
+    for first_index in range(0, len(inputs), batch_size):
+        checked = [_check(value, definition) for value in inputs[first_index : first_index + batch_size]]
+        chunk = _chunk(first_index, checked)
+        prepared.chunks.append(chunk)
+        prepared.invalid_count += chunk.invalid_count
+        if chunk.invalid_count and len(prepared.refused) < refused_limit:
+            prepared.refused.extend(_refused(first_index, checked))
+    del prepared.refused[refused_limit:]
+    return prepared
+
+
+def _check(value: Any, definition: ActionDefinition) -> _Checked:
+    if not isinstance(value, dict):
+        problems = [problem("", f"an input is a JSON object, not {_kind(value)}")]
+        return _Checked(_line_within_limit(value)[0], NULL, problems)
+    custom_data = NULL
+    problems = None
+    if CUSTOM_DATA in value:
+        custom_data, problems = _check_custom_data(value[CUSTOM_DATA])
+        value = {key: item for key, item in value.items() if key != CUSTOM_DATA}
+    line, too_large = _line_within_limit(value)
+    problems = too_large or problems or definition.check_input(line)
+    return _Checked(line, custom_data, problems)
+
+
+def _check_custom_data(value: Any) -> tuple[bytes, list[Problem] | None]:
+    if value is None:
+        return NULL, None
+    if not isinstance(value, dict):
+        return NULL, [problem(CUSTOM_DATA, f"it is a JSON object, not {_kind(value)}")]
+    line = to_json(value)
+    limit = settings.RUNYARD_MAX_CUSTOM_DATA_BYTES
+    if len(line) > limit:
+        return NULL, [_too_large(CUSTOM_DATA, len(line), limit, "RUNYARD_MAX_CUSTOM_DATA_BYTES")]
+    return line, None
+
+
+def _line_within_limit(value: Any) -> tuple[bytes, list[Problem] | None]:
+    line = to_json(value)
+    limit = settings.RUNYARD_MAX_INPUT_BYTES
+    if len(line) > limit:
+        return NULL, [_too_large("", len(line), limit, "RUNYARD_MAX_INPUT_BYTES")]
+    return line, None
+
+
+def _too_large(field: str, size: int, limit: int, setting: str) -> Problem:
+    return problem(field, f"{size:,} bytes of JSON are over the limit of {limit:,} ({setting})")
+
+
+def _kind(value: Any) -> str:
+    names = {list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return names.get(type(value), "null")
+
+
+def _chunk(first_index: int, checked: Sequence[_Checked]) -> InputChunk:
+    invalid = {str(offset): _error(one.problems) for offset, one in enumerate(checked) if one.problems}
+    has_custom_data = any(one.custom_data is not NULL for one in checked)
+    return InputChunk(
+        first_index=first_index,
+        input_count=len(checked),
+        invalid_count=len(invalid),
+        inputs=pack_lines(one.line for one in checked),
+        custom_data=pack_lines(one.custom_data for one in checked) if has_custom_data else None,
+        invalid=pack_json(invalid) if invalid else None,
+    )
+
+
+def _error(problems: Sequence[Problem]) -> dict[str, Any]:
+    """Return the error that an invalid input keeps. Its `error_ref` is the input's uid, which each run has its own."""
+    return input_error(
+        "BAD_INPUT",
+        describe(problems),
+        scope="input",
+        params={"field": problems[0]["field"]},
+        error_ref="",
+        validation_errors=list(problems),
+    )
+
+
+def _refused(first_index: int, checked: Sequence[_Checked]) -> Iterator[dict[str, Any]]:
+    for offset, one in enumerate(checked):
+        if one.problems:
+            yield {"index": first_index + offset, "problems": list(one.problems)}
+
+
+def store(prepared: PreparedInputs, workspace: Workspace) -> InputSet:
+    """Store prepared inputs as one set, in the caller's transaction. The chunks get their ids, in order."""
+    input_set = InputSet.objects.create(
+        workspace=workspace,
+        input_count=prepared.input_count,
+        invalid_count=prepared.invalid_count,
+        stored_bytes=prepared.stored_bytes,
+    )
+    for chunk in prepared.chunks:
+        chunk.input_set = input_set
+    if len(prepared.chunks) > COPY_FROM:
+        _copy(prepared.chunks, input_set)
+    else:
+        InputChunk.objects.bulk_create(prepared.chunks)
+    return input_set
+
+
+COPY_FROM = 50  # below that many rows, one INSERT is as fast
+
+
+def _copy(chunks: Sequence[InputChunk], input_set: InputSet) -> None:
+    columns = "input_set_id, first_index, input_count, invalid_count, inputs, custom_data, invalid"
+    with connection.cursor() as cursor, cursor.copy(f"COPY runs_inputchunk ({columns}) FROM STDIN") as copy:
+        for one in chunks:
+            copy.write_row(
+                (
+                    input_set.pk,
+                    one.first_index,
+                    one.input_count,
+                    one.invalid_count,
+                    one.inputs,
+                    one.custom_data,
+                    one.invalid,
+                )
+            )

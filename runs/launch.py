@@ -1,0 +1,241 @@
+"""Launching: from checked arguments to a run that is stored durably, in one transaction.
+
+The answer needs the database and nothing else. The doorbell is rung after the commit; when nobody hears it the sweep
+finds the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from pydantic_core import to_json
+from uuid_utils.compat import uuid7
+
+from actions import ActionDefinition, catalogue
+from actions.models import Action
+from actions.problems import Problem, describe
+from rest.errors import BadInput, BadParameters, Conflict, LimitReached, stored_error
+from runs import dispatch, doorbell, inputs, lifecycle
+from runs.chunks import DoneBits, unpack_json
+from runs.inputs import PreparedInputs
+from runs.lifecycle import By
+from runs.models import Actor, Batch, BatchStatus, ExecutionMode, InputChunk, Run, RunProgress, RunStatus, RunTransition
+from workspaces.models import User, Workspace
+
+SKIP, REJECT = "skip", "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncLaunch:
+    """What an async launch asks for, its shape checked (`runs.serializers`); see contract section 1 for each field."""
+
+    inputs: Sequence[Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    tags: Sequence[str] = ()
+    start_after: datetime | None = None
+    batch_size: int | None = None
+    on_invalid: str = SKIP
+    identity_ids: Sequence[str] | None = None
+    identity_mode: str | None = None
+
+
+def launch_async(action_name: str, asked: AsyncLaunch, *, workspace: Workspace, user: User, now: datetime) -> Run:
+    """Store a run of `action_name` on up to 100,000 inputs and return it, with its progress.
+
+    Inputs that do not fit the action are recorded as failed, or with `on_invalid: reject` refuse the launch. A run
+    that has no valid input, or whose parameters do not fit, is stored as INVALID with the reason.
+
+    Raises:
+        NotFound: there is no such action.
+        Conflict: the action is switched off, or does not run async.
+        BadInput: there are no inputs or too many; with `reject`, one does not fit.
+        BadParameters: they are too large; with `reject`, they do not fit.
+        LimitReached: the workspace has as many unfinished runs as it may.
+    """
+    definition, action = catalogue.find(action_name)
+    _check_open(definition, action)
+    _check_quota(workspace)
+    _check_count(asked.inputs)
+    _check_parameters_size(asked.parameters)
+    problems = _parameter_problems(definition, asked.parameters)
+    if problems and asked.on_invalid == REJECT:
+        raise BadParameters(f"parameters: {describe(problems)}", {"problems": problems})
+    batch_size = asked.batch_size or inputs.default_batch_size(
+        len(asked.inputs), definition, catalogue.limits(definition, action)
+    )
+    prepared = inputs.prepare(asked.inputs, definition, batch_size=batch_size)
+    if prepared.invalid_count and asked.on_invalid == REJECT:
+        raise _rejected(prepared)
+    run = Run(
+        uid=uuid7(),
+        workspace=workspace,
+        user=user,
+        action=action,
+        action_name=action.name,
+        execution_mode=ExecutionMode.ASYNC,
+        name=asked.name,
+        tags=list(asked.tags),
+        parameters=asked.parameters,
+        identity_ids=asked.identity_ids,
+        identity_mode=asked.identity_mode or "",
+        batch_size=batch_size,
+        created_at=now,
+        updated_at=now,
+    )
+    status = _decide(run, prepared, problems, start_after=asked.start_after, now=now)
+    with transaction.atomic():
+        _store(run, prepared, status, by=By(Actor.MEMBER, user.uid), now=now)
+    if status == RunStatus.QUEUED:
+        doorbell.ring(len(prepared.chunks))
+    return run
+
+
+def _check_open(definition: ActionDefinition, action: Action) -> None:
+    if not action.enabled:
+        raise Conflict(f"The action '{action.name}' is switched off.", {"action_name": action.name, "enabled": False})
+    if "async" not in definition.modes:
+        raise Conflict(
+            f"The action '{action.name}' does not run async; its modes are {', '.join(definition.modes)}.",
+            {"action_name": action.name, "modes": list(definition.modes)},
+        )
+
+
+def _check_quota(workspace: Workspace) -> None:
+    limit = settings.RUNYARD_MAX_UNFINISHED_RUNS
+    if Run.objects.of(workspace).unfinished()[:limit].count() >= limit:
+        raise LimitReached(
+            f"The workspace has {limit:,} unfinished runs, as many as it may (RUNYARD_MAX_UNFINISHED_RUNS).",
+            {"limit": limit, "setting": "RUNYARD_MAX_UNFINISHED_RUNS"},
+            headers={"Retry-After": "60"},
+        )
+
+
+def _check_count(values: Sequence[Any]) -> None:
+    limit = settings.RUNYARD_MAX_INPUTS
+    if not values:
+        raise BadInput("inputs: there are none. Send 1 or more.", {"field": "inputs", "min_items": 1})
+    if len(values) > limit:
+        raise BadInput(
+            f"inputs: {len(values):,} are more than the {limit:,} one run takes (RUNYARD_MAX_INPUTS).",
+            {"field": "inputs", "max_items": limit, "setting": "RUNYARD_MAX_INPUTS"},
+        )
+
+
+def _check_parameters_size(parameters: Mapping[str, Any]) -> None:
+    limit = settings.RUNYARD_MAX_PARAMETERS_BYTES
+    size = len(to_json(parameters))
+    if size > limit:
+        raise BadParameters(
+            f"parameters: {size:,} bytes of JSON are over the limit of {limit:,} (RUNYARD_MAX_PARAMETERS_BYTES).",
+            {"field": "parameters", "max_bytes": limit, "setting": "RUNYARD_MAX_PARAMETERS_BYTES"},
+        )
+
+
+def _parameter_problems(definition: ActionDefinition, parameters: Mapping[str, Any]) -> list[Problem]:
+    try:
+        rest, _ = definition.split_max_results(parameters)
+    except BadParameters as error:
+        return [Problem(field="max_results", reason=error.message)]
+    return definition.check_parameters(rest) or []
+
+
+def _rejected(prepared: PreparedInputs) -> BadInput:
+    first = prepared.refused[0]
+    return BadInput(
+        f"inputs[{first['index']}]: {describe(first['problems'])}. "
+        f"{prepared.invalid_count:,} of {prepared.input_count:,} inputs do not fit; nothing was stored.",
+        {
+            "field": "inputs",
+            "invalid_count": prepared.invalid_count,
+            "input_count": prepared.input_count,
+            "inputs": prepared.refused,
+        },
+    )
+
+
+def _decide(
+    run: Run, prepared: PreparedInputs, problems: list[Problem], *, start_after: datetime | None, now: datetime
+) -> RunStatus:
+    """Return the status the run is stored with, and set what goes with it."""
+    if problems:
+        message = f"parameters: {describe(problems)}"
+        run.last_error = stored_error(
+            "BAD_PARAMETERS", message, scope="parameters", params={"problems": problems}, error_ref=str(run.uid)
+        )
+    elif prepared.invalid_count == prepared.input_count:
+        first = prepared.refused[0]
+        message = f"No input fits the action. inputs[{first['index']}]: {describe(first['problems'])}"
+        run.last_error = stored_error(
+            "BAD_INPUT", message, scope="input", params={"inputs": prepared.refused[:10]}, error_ref=str(run.uid)
+        )
+    if run.last_error:
+        run.finished_at = now
+        return RunStatus.INVALID
+    if start_after and start_after > now:
+        run.postponed_until = start_after
+        return RunStatus.SCHEDULED
+    return RunStatus.QUEUED
+
+
+def _store(run: Run, prepared: PreparedInputs, status: RunStatus, *, by: By, now: datetime) -> None:
+    run.input_set = inputs.store(prepared, run.workspace)
+    transitions = lifecycle.born(run, status, now=now, by=by, reason=_reason(run, status))
+    run.save(force_insert=True)
+    invalid_count = prepared.input_count if status == RunStatus.INVALID else prepared.invalid_count
+    run.progress = RunProgress.objects.create(
+        run=run,
+        input_count=prepared.input_count,
+        invalid_count=invalid_count,
+        remaining=prepared.input_count - invalid_count,
+    )
+    RunTransition.objects.bulk_create(transitions)
+    if status == RunStatus.INVALID:
+        return
+    _store_batches(run, prepared.chunks)
+    if status == RunStatus.QUEUED:
+        dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
+
+
+def _reason(run: Run, status: RunStatus) -> str:
+    match status:
+        case RunStatus.INVALID:
+            return str(run.last_error["message"])[:500]
+        case RunStatus.SCHEDULED:
+            return "start_after"
+    return ""
+
+
+def _store_batches(run: Run, chunks: Sequence[InputChunk]) -> None:
+    """Make a batch of each chunk. COPY gives no ids back, so the chunks' are read where they are not known."""
+    if chunks[0].pk is None:
+        ids = InputChunk.objects.filter(input_set=run.input_set).order_by("first_index").values_list("pk", flat=True)
+        for chunk, pk in zip(chunks, ids, strict=True):
+            chunk.pk = pk
+    batches = [_batch(run, chunk) for chunk in chunks]
+    if len(batches) <= inputs.COPY_FROM:
+        Batch.objects.bulk_create(batches)
+        return
+    columns = "run_id, chunk_id, first_index, input_count, status, attempt, checkpoint, worker, crash_count, done"
+    with connection.cursor() as cursor, cursor.copy(f"COPY runs_batch ({columns}) FROM STDIN") as copy:
+        for one in batches:
+            copy.write_row((run.pk, one.chunk_id, one.first_index, one.input_count, one.status, 0, 0, "", 0, one.done))
+
+
+def _batch(run: Run, chunk: InputChunk) -> Batch:
+    done = DoneBits(chunk.input_count)
+    for offset in unpack_json(chunk.invalid) if chunk.invalid else ():
+        done.add(int(offset))
+    return Batch(
+        run=run,
+        chunk=chunk,
+        first_index=chunk.first_index,
+        input_count=chunk.input_count,
+        status=BatchStatus.DONE if chunk.invalid_count == chunk.input_count else BatchStatus.READY,
+        done=done.packed(),
+    )

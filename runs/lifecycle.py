@@ -1,0 +1,109 @@
+"""The one state machine of runs: every change of `Run.status` happens here.
+
+A change is one `UPDATE ... WHERE status IN (...)` whose row count says who won, with its timeline row in the same
+transaction. Locks are taken in one order everywhere: batches by id, progress, run, then the ready tables.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from runs.models import TERMINAL, Actor, Run, RunProgress, RunStatus, RunTransition
+
+S = RunStatus
+
+TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
+    S.CREATED: frozenset({S.QUEUED, S.SCHEDULED, S.BLOCKED, S.INVALID, S.RUNNING, S.FAILED, S.STOPPED}),
+    S.QUEUED: frozenset({S.RUNNING, S.BLOCKED, S.INVALID, S.STOPPED}),
+    S.SCHEDULED: frozenset({S.QUEUED, S.BLOCKED, S.INVALID, S.STOPPED}),
+    S.BLOCKED: frozenset({S.QUEUED, S.SCHEDULED, S.INVALID, S.STOPPED}),
+    S.RUNNING: frozenset({S.SCHEDULED, S.BLOCKED, S.QUEUED, S.STOPPED, S.SUCCEEDED, S.PARTIAL_SUCCEEDED, S.FAILED}),
+    S.STOPPED: frozenset({S.SCHEDULED}),
+    S.FAILED: frozenset({S.SCHEDULED}),
+    S.PARTIAL_SUCCEEDED: frozenset({S.SCHEDULED}),
+    S.SUCCEEDED: frozenset(),
+    S.INVALID: frozenset(),
+}
+"""What may follow what (contract section 2, status lifecycle)."""
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who moves a run: a member, a schedule, or the system itself."""
+
+    actor: Actor
+    uid: uuid.UUID | None = None
+
+
+SYSTEM = By(Actor.SYSTEM)
+
+
+def sources(target: RunStatus) -> list[RunStatus]:
+    """Return the statuses from which `target` may be reached."""
+    return [status for status, targets in TRANSITIONS.items() if target in targets]
+
+
+def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reason: str = "", **changes: Any) -> bool:
+    """Move a run to `target` if its status allows it, with `changes` to other columns of its row.
+
+    Returns whether this call did it: of several at once, exactly one. The status before is read under the row's
+    lock, so the timeline tells the truth.
+    """
+    with transaction.atomic(savepoint=False):
+        run = Run.objects.select_for_update(no_key=True).only("id", "status").filter(pk=run_id).first()
+        if run is None or target not in TRANSITIONS[RunStatus(run.status)]:
+            return False
+        Run.objects.filter(pk=run_id, status=run.status).update(status=target, updated_at=now, **changes)
+        RunTransition.objects.create(
+            run_id=run_id,
+            at=now,
+            from_status=run.status,
+            to_status=target,
+            actor=by.actor,
+            actor_uid=by.uid,
+            reason=reason,
+        )
+    return True
+
+
+def born(run: Run, status: RunStatus, *, now: datetime, by: By, reason: str = "") -> list[RunTransition]:
+    """Set the status a new run is stored with and return its first timeline rows, not yet saved.
+
+    A run is stored as CREATED and moves on in the same transaction, so one INSERT carries where it ends up.
+    """
+    if status not in TRANSITIONS[S.CREATED]:
+        raise ValueError(f"a run cannot begin as {status}")
+    run.status = status
+    created = RunTransition(
+        run=run, at=now, from_status=None, to_status=S.CREATED, actor=by.actor, actor_uid=by.uid, reason="launched"
+    )
+    moved = RunTransition(run=run, at=now, from_status=S.CREATED, to_status=status, actor=Actor.SYSTEM, reason=reason)
+    return [created, moved]
+
+
+def outcome(*, input_count: int, succeeded_count: int) -> RunStatus:
+    """Return the status a run ends with, by how many of its inputs succeeded."""
+    if succeeded_count == input_count:
+        return S.SUCCEEDED
+    return S.PARTIAL_SUCCEEDED if succeeded_count else S.FAILED
+
+
+def finish(progress: RunProgress, *, now: datetime) -> bool:
+    """End a run whose every input has a result. Returns whether this call did it.
+
+    For whoever brought `remaining` to 0, in that transaction, holding the progress row.
+    """
+    if progress.remaining:
+        raise ValueError("a run ends only when every input has a result")
+    status = outcome(input_count=progress.input_count, succeeded_count=progress.succeeded_count)
+    return move(progress.run_id, status, now=now, finished_at=now, postponed_until=None)
+
+
+def is_terminal(status: str) -> bool:
+    """Return whether nothing of a run with this status changes until someone resumes it."""
+    return RunStatus(status) in TERMINAL

@@ -1,0 +1,341 @@
+"""What happened: a run, its inputs, the batches they are executed in, the results, and the run's timeline.
+
+The tables are written by one module each: `launch` makes a run and all it starts with, `lifecycle` moves a run's
+status, `dispatch` a batch's, `checkpoint` appends results and moves the counters. Querysets here ask and never change.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from psycopg.types.json import Json
+from uuid_utils.compat import uuid7
+
+from actions.models import Action
+from workspaces.models import User, Workspace
+
+
+class OrderedJSONField(models.JSONField):
+    """JSON kept as text: keys come back in the order they were sent in, which `jsonb` does not promise."""
+
+    def db_type(self, connection: Any) -> str:
+        return "json"
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        return value  # psycopg parses `json` itself
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        return None if value is None else Json(value)
+
+    def get_db_prep_save(self, value: Any, connection: Any) -> Any:
+        return self.get_db_prep_value(value, connection)
+
+
+class ExecutionMode(models.TextChoices):
+    LIVE = "LIVE"
+    ASYNC = "ASYNC"
+
+
+class RunStatus(models.TextChoices):
+    """The life of a run (contract section 2). `runs.lifecycle` holds the allowed transitions."""
+
+    CREATED = "CREATED"  # stored, not yet queued
+    INVALID = "INVALID"  # cannot run: bad inputs or parameters
+    QUEUED = "QUEUED"  # waits for a worker
+    SCHEDULED = "SCHEDULED"  # waits for a time: `start_after`, or retries
+    BLOCKED = "BLOCKED"  # waits for a dependency or a limit
+    STOPPED = "STOPPED"  # stopped before the end; can be resumed
+    RUNNING = "RUNNING"
+    FAILED = "FAILED"  # ended: no input succeeded
+    PARTIAL_SUCCEEDED = "PARTIAL_SUCCEEDED"  # ended: some did
+    SUCCEEDED = "SUCCEEDED"  # ended: all did
+
+
+TERMINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL_SUCCEEDED, RunStatus.FAILED, RunStatus.INVALID})
+EXECUTABLE = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
+
+
+class InputSet(models.Model):
+    """The inputs of one launch, stored once. Every run of a schedule refers to the same set."""
+
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
+    input_count = models.PositiveIntegerField()
+    invalid_count = models.PositiveIntegerField(default=0)
+    stored_bytes = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+
+class InputChunk(models.Model):
+    """Some hundred inputs in one row, as `runs.chunks` packs them: exactly those of one batch."""
+
+    input_set = models.ForeignKey(InputSet, on_delete=models.CASCADE, related_name="chunks")
+    first_index = models.PositiveIntegerField()
+    input_count = models.PositiveIntegerField()
+    invalid_count = models.PositiveIntegerField(default=0)
+    inputs = models.BinaryField(help_text="Packed lines: each input without its custom_data.")
+    custom_data = models.BinaryField(null=True, help_text="Packed lines, or null where no input carries any.")
+    invalid = models.BinaryField(null=True, help_text="Packed JSON: the error of each invalid input by its offset.")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["input_set", "first_index"], name="input_chunk_place_unique"),
+        ]
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def of(self, workspace: Workspace) -> Self:
+        return self.filter(workspace=workspace)
+
+    def with_progress(self) -> Self:
+        """With all that the run object shows, in one query."""
+        return self.select_related("progress", "user", "workspace")
+
+    def finished(self) -> Self:
+        return self.filter(status__in=TERMINAL)
+
+    def unfinished(self) -> Self:
+        return self.exclude(status__in=TERMINAL)
+
+    def with_status(self, statuses: Iterable[str]) -> Self:
+        return self.filter(status__in=list(statuses))
+
+
+class Run(models.Model):
+    """One call of an action: live on one input, or async on up to 100,000. Its counts stand in `RunProgress`."""
+
+    uid = models.UUIDField(default=uuid7, unique=True, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+", db_index=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    action = models.ForeignKey(Action, on_delete=models.PROTECT, related_name="+")
+    action_name = models.CharField(max_length=100)
+    execution_mode = models.CharField(max_length=8, choices=ExecutionMode)
+    status = models.CharField(max_length=20, choices=RunStatus, default=RunStatus.CREATED)
+    last_error = OrderedJSONField(null=True)
+
+    name = models.CharField(max_length=255, blank=True)
+    tags = ArrayField(models.CharField(max_length=64), default=list)
+    parameters = OrderedJSONField(default=dict)
+    identity_ids = OrderedJSONField(null=True, help_text="Handed to the action; means nothing here.")
+    identity_mode = models.CharField(max_length=8, blank=True)
+    input_set = models.ForeignKey(InputSet, on_delete=models.PROTECT, related_name="runs")
+    batch_size = models.PositiveIntegerField()
+
+    # The schedule stands above this app: it is named by uid, never by a foreign key.
+    schedule_uid = models.UUIDField(null=True)
+    schedule_name = models.CharField(max_length=255, blank=True)
+
+    postponed_until = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField(help_text="The last change of status or settings; counts move without it.")
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=models.Q(status__in=RunStatus.values), name="run_status_known"),
+            models.CheckConstraint(
+                condition=models.Q(execution_mode__in=ExecutionMode.values), name="run_execution_mode_known"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["workspace", "-created_at", "-id"], name="run_newest"),
+            models.Index(fields=["workspace", "status", "-created_at", "-id"], name="run_by_status"),
+            models.Index(fields=["workspace", "action_name", "-created_at", "-id"], name="run_by_action"),
+            models.Index(
+                fields=["schedule_uid", "-created_at"],
+                name="run_by_schedule",
+                condition=models.Q(schedule_uid__isnull=False),
+            ),
+            models.Index(
+                fields=["postponed_until"],
+                name="run_postponed",
+                condition=models.Q(status=RunStatus.SCHEDULED),
+            ),
+            models.Index(
+                fields=["workspace"],
+                name="run_unfinished",
+                condition=~models.Q(status__in=sorted(TERMINAL)),
+            ),
+            GinIndex(fields=["tags"], name="run_by_tag"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action_name} {self.uid}"
+
+
+class RunProgress(models.Model):
+    """The numbers of a run that move while it executes, in a narrow row of their own without indexes.
+
+    `epoch` is the fence: whoever may not record any more has an older one. `remaining` at 0 ends the run.
+    `generation` tells the results of a resume from those it replaces.
+    """
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="progress")
+    epoch = models.PositiveIntegerField(default=0)
+    generation = models.PositiveIntegerField(default=0)
+    input_count = models.PositiveIntegerField()
+    invalid_count = models.PositiveIntegerField(default=0)
+    succeeded_count = models.PositiveIntegerField(default=0)
+    failed_count = models.PositiveIntegerField(default=0)
+    remaining = models.PositiveIntegerField()
+    output_count = models.PositiveBigIntegerField(default=0)
+    retry_count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=models.Q(
+                    input_count=models.F("remaining")
+                    + models.F("invalid_count")
+                    + models.F("succeeded_count")
+                    + models.F("failed_count")
+                ),
+                name="run_progress_adds_up",
+            ),
+        ]
+
+
+class BatchStatus(models.TextChoices):
+    """The life of a batch: READY and LEASED alternate until every input has a result."""
+
+    READY = "READY"  # a worker may claim it
+    LEASED = "LEASED"  # in a worker's hands until `leased_until`
+    WAITING = "WAITING"  # all that is left waits for a retry, until `ready_at`
+    DONE = "DONE"  # every input has a result
+
+
+class Batch(models.Model):
+    """A stretch of a run's inputs that one worker executes at a time.
+
+    `attempt` is the fence of a claim: it grows with each, and a checkpoint names the one it was made under.
+    `checkpoint` grows with each checkpoint, which makes repeating one whose commit is unknown harmless.
+    `done` has a bit for each input that has a result (bit n of byte n // 8, lowest first), invalid ones included.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="batches", db_index=False)
+    chunk = models.ForeignKey(InputChunk, on_delete=models.PROTECT, related_name="+")
+    first_index = models.PositiveIntegerField()
+    input_count = models.PositiveIntegerField()
+    status = models.CharField(max_length=8, choices=BatchStatus, default=BatchStatus.READY)
+    attempt = models.PositiveIntegerField(default=0)
+    checkpoint = models.PositiveIntegerField(default=0)
+    leased_until = models.DateTimeField(null=True)
+    worker = models.CharField(max_length=255, blank=True)
+    ready_at = models.DateTimeField(null=True)
+    crash_count = models.PositiveSmallIntegerField(default=0)
+    done = models.BinaryField()
+    retries = OrderedJSONField(
+        null=True, help_text='Of inputs that asked to be tried again: {offset: {"attempts": n, "due_at": seconds}}.'
+    )
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "first_index"], name="batch_place_unique"),
+            models.CheckConstraint(condition=models.Q(status__in=BatchStatus.values), name="batch_status_known"),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["run", "first_index"], name="batch_ready", condition=models.Q(status=BatchStatus.READY)
+            ),
+            models.Index(fields=["leased_until"], name="batch_leased", condition=models.Q(status=BatchStatus.LEASED)),
+            models.Index(fields=["ready_at"], name="batch_waiting", condition=models.Q(status=BatchStatus.WAITING)),
+        ]
+
+
+class ResultChunk(models.Model):
+    """The results of one checkpoint. Append-only: of two entries for an input the later generation counts.
+
+    Failures are packed apart from the outputs, so that a list of them reads little.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+", db_index=False)
+    batch = models.ForeignKey(Batch, on_delete=models.CASCADE, related_name="+", db_index=False)
+    generation = models.PositiveIntegerField(default=0)
+    first_index = models.PositiveIntegerField()
+    last_index = models.PositiveIntegerField()
+    succeeded_count = models.PositiveIntegerField()
+    failed_count = models.PositiveIntegerField()
+    output_count = models.PositiveIntegerField()
+    summary = models.BinaryField(help_text="Packed JSON: index, output count, retries and times of each input.")
+    outputs = models.BinaryField(null=True, help_text="Packed lines: the outputs in input order.")
+    failures = models.BinaryField(null=True, help_text="Packed lines: the errors in input order.")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                fields=["run", "first_index"],
+                name="result_chunk_place",
+                include=["batch", "output_count", "succeeded_count", "failed_count"],
+            ),
+            models.Index(fields=["batch"], name="result_chunk_by_batch"),
+        ]
+
+
+class Actor(models.TextChoices):
+    """Who moved a run."""
+
+    MEMBER = "member"
+    SCHEDULE = "schedule"
+    SYSTEM = "system"
+
+
+class RunTransition(models.Model):
+    """One line of a run's timeline, written in the transaction that moved the status."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="transitions")
+    at = models.DateTimeField()
+    from_status = models.CharField(max_length=20, choices=RunStatus, null=True)
+    to_status = models.CharField(max_length=20, choices=RunStatus)
+    actor = models.CharField(max_length=8, choices=Actor)
+    actor_uid = models.UUIDField(null=True, help_text="The member's user uid, or the schedule's uid.")
+    reason = models.CharField(max_length=500, blank=True)
+
+
+class ReadyRun(models.Model):
+    """A run that has a batch to claim, with its turn: the lowest turn is served next.
+
+    Turns are virtual times of start-time fair queueing: a workspace's runs get consecutive ones, so that a workspace
+    with one run is served as often as one with two hundred. `runs.dispatch` keeps this table; a row too many or too
+    few costs a claim or waits for the sweep, and loses nothing.
+    """
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+", db_index=False)
+    action = models.ForeignKey(Action, on_delete=models.CASCADE, related_name="+", db_index=False)
+    turn = models.BigIntegerField(db_index=True)
+
+
+class WorkspaceTurn(models.Model):
+    """The last turn handed out to a workspace's runs, and the last one served: the latest of all is the time now."""
+
+    workspace = models.OneToOneField(Workspace, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    last_turn = models.BigIntegerField(default=0)
+    served_turn = models.BigIntegerField(default=0, db_index=True)
+
+
+def input_uid(run_uid: uuid.UUID, index: int) -> uuid.UUID:
+    """Return the stable uid of a run's input: the run's own time, and bits that follow from the run and the index.
+
+    A version 7 UUID (RFC 9562 section 5.7) without a column to store it in.
+    """
+    noise = uuid.uuid5(run_uid, f"input {index}").int
+    return _in_the_time_of(run_uid, noise)
+
+
+def batch_uid(run_uid: uuid.UUID, first_index: int) -> uuid.UUID:
+    """Return the stable uid of the batch of a run that starts at `first_index`, made like an input's."""
+    return _in_the_time_of(run_uid, uuid.uuid5(run_uid, f"batch {first_index}").int)
+
+
+def _in_the_time_of(run_uid: uuid.UUID, noise: int) -> uuid.UUID:
+    time_and_version = run_uid.int >> 76 << 76
+    variant = 0b10 << 62
+    return uuid.UUID(int=time_and_version | (noise >> 52 & 0xFFF) << 64 | variant | noise & 0x3FFF_FFFF_FFFF_FFFF)

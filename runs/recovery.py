@@ -1,0 +1,81 @@
+"""The sweep: whatever was lost on the way is found again in the database, within seconds and without an operator.
+
+Every part is safe to run at any time, twice at once, and after any crash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from celery import current_app
+from django.db import transaction
+from django.utils import timezone
+
+from runs import dispatch, doorbell, lifecycle
+from runs.models import Run, RunStatus
+
+log = structlog.get_logger(__name__)
+
+MAX_WAKES_WAITING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one sweep set right, by kind."""
+
+    expired_leases: int
+    due_batches: int
+    due_runs: int
+    stale_ready_runs: int
+    lost_ready_runs: int
+    rings: int
+
+
+def sweep(*, now: datetime | None = None) -> Found:
+    """Set right what is overdue or was lost, and ring for what is ready. Returns what it found."""
+    now = now or timezone.now()
+    found = Found(
+        expired_leases=dispatch.expire_leases(),
+        due_batches=dispatch.wake_due(now=now),
+        due_runs=queue_due_runs(now=now),
+        stale_ready_runs=dispatch.drop_stale_ready_runs(),
+        lost_ready_runs=dispatch.restore_lost_ready_runs(),
+        rings=ring_for_ready(),
+    )
+    if found.expired_leases or found.lost_ready_runs:
+        log.info("sweep_found", expired_leases=found.expired_leases, lost_ready_runs=found.lost_ready_runs)
+    return found
+
+
+def queue_due_runs(*, now: datetime, limit: int = dispatch.SWEEP_STEP) -> int:
+    """Queue runs whose time has come: `start_after` has passed, or a retry is due. Returns how many."""
+    due = Run.objects.with_status([RunStatus.SCHEDULED]).filter(postponed_until__lte=now).order_by("postponed_until")
+    return sum(queue(run, now=now) for run in due[:limit])
+
+
+def queue(run: Run, *, now: datetime) -> bool:
+    """Move a run that waits to QUEUED and put it in line. Returns whether this call did it."""
+    with transaction.atomic():
+        queued = lifecycle.move(run.pk, RunStatus.QUEUED, now=now, postponed_until=None)
+        if queued:
+            dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
+    return queued
+
+
+def ring_for_ready() -> int:
+    """Top the wakes that wait in the broker up to what is ready, at most 64: an outage leaves no flood behind."""
+    ready = dispatch.ready_count(limit=MAX_WAKES_WAITING)
+    missing = ready - _wakes_waiting() if ready else 0
+    return missing if missing > 0 and doorbell.ring(missing) else 0
+
+
+def _wakes_waiting() -> int:
+    """Return how many wakes the broker holds; as many as could be wanted when it cannot say."""
+    try:
+        with current_app.connection_for_write() as connection:
+            return int(connection.default_channel.client.llen(doorbell.QUEUE))
+    except Exception as error:
+        log.warning("broker_not_counted", error=type(error).__name__)
+        return MAX_WAKES_WAITING

@@ -1,0 +1,290 @@
+"""Calling an action on the inputs of a batch: one after the other, in threads, or on an event loop.
+
+All three have the same shape. `step` works for a while and returns what has ended; `stop` starts nothing more;
+`is_finished` says that nothing is in hand and nothing will be started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from runs.calls import Call
+from runs.checkpoint import Outcome
+from runs.timeouts import InputTimeout, alarm, interrupt_thread
+
+MAX_BYTES_IN_HAND = 4 * 1024 * 1024  # outputs held before they are written
+GRACE_S = 0.5  # between asking a call to end and giving it up
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One input to call the action on: its place in the batch, its JSON, and which attempt this is, from 1."""
+
+    offset: int
+    line: bytes
+    attempt: int
+
+
+class Runner(Protocol):
+    def step(self, until: float) -> list[Outcome]:
+        """Work until about `until` (monotonic seconds), or until enough has ended; return what has ended."""
+        ...
+
+    def stop(self) -> None:
+        """Start no further input; those in hand go on to their end."""
+        ...
+
+    def abandon(self) -> None:
+        """End what is in hand as soon as it can be ended: nobody wants its outcome any more."""
+        ...
+
+    @property
+    def is_finished(self) -> bool: ...
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether something runs on that nobody can end: only a new process is rid of it."""
+        ...
+
+
+def runner_for(call: Call, work: Iterable[Work], *, on_start: Callable[[], None]) -> Runner:
+    """Return the runner that fits the action. `on_start` is called before each input is started."""
+    if call.definition.is_async:
+        return AsyncRunner(call, work, on_start)
+    if call.limits.concurrency > 1:
+        return ThreadRunner(call, work, on_start)
+    return SequentialRunner(call, work, on_start)
+
+
+class _Queue:
+    """The inputs not yet started."""
+
+    def __init__(self, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
+        self.call = call
+        self.waiting = deque(work)
+        self.on_start = on_start
+
+    def take(self) -> Work:
+        self.on_start()
+        return self.waiting.popleft()
+
+    def stop(self) -> None:
+        self.waiting.clear()
+
+    def abandon(self) -> None:
+        self.stop()
+
+
+class SequentialRunner(_Queue):
+    """One input after the other, in the worker process itself; an alarm ends a call at its time limit."""
+
+    is_stuck = False
+
+    def step(self, until: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        size = 0
+        timeout_s = self.call.limits.timeout_s
+        guard: Callable[[Callable[[], Any]], Any] = lambda function: alarm.call(timeout_s, function)  # noqa: E731
+        while self.waiting and size < MAX_BYTES_IN_HAND:
+            work = self.take()
+            outcome = self.call.run(work.offset, work.line, work.attempt, guard)
+            outcomes.append(outcome)
+            size += outcome.size
+            if time.monotonic() >= until:
+                break
+        return outcomes
+
+    @property
+    def is_finished(self) -> bool:
+        return not self.waiting
+
+
+class ThreadRunner(_Queue):
+    """Up to `concurrency` inputs at once, each in a thread. A call past its limit is interrupted, then given up."""
+
+    def __init__(self, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
+        super().__init__(call, work, on_start)
+        self._in_hand: dict[Future[Outcome], _InThread] = {}
+        self._pool = ThreadPoolExecutor(call.limits.concurrency, thread_name_prefix="action")
+        self._stuck = False
+
+    def step(self, until: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        size = 0
+        while not self.is_finished and size < MAX_BYTES_IN_HAND and (now := time.monotonic()) < until:
+            self._fill()
+            next_look = min([until, *(one.next_look for one in self._in_hand.values())])
+            ended, _ = wait(self._in_hand, timeout=max(next_look - now, 0.001), return_when=FIRST_COMPLETED)
+            for outcome in [*(self._in_hand.pop(one).end(one) for one in ended), *self._overdue()]:
+                outcomes.append(outcome)
+                size += outcome.size
+        if self.is_finished:
+            self._pool.shutdown(wait=not self._stuck)
+        return outcomes
+
+    def _fill(self) -> None:
+        while self.waiting and len(self._in_hand) < self.call.limits.concurrency and not self._stuck:
+            in_thread = _InThread(self.call, self.take())
+            self._in_hand[self._pool.submit(in_thread.run)] = in_thread
+
+    def abandon(self) -> None:
+        self.stop()
+        for one in self._in_hand.values():
+            one.deadline = 0.0
+        while not self.is_finished:
+            self.step(time.monotonic() + 1)
+
+    def _overdue(self) -> list[Outcome]:
+        given_up = []
+        for future, one in list(self._in_hand.items()):
+            if one.is_overdue(time.monotonic()):
+                del self._in_hand[future]
+                given_up.append(one.give_up())
+                # Its thread runs on. Nothing more is started here: the process is about to be replaced.
+                self._stuck = True
+                self.stop()
+        return given_up
+
+    @property
+    def is_finished(self) -> bool:
+        return not self.waiting and not self._in_hand
+
+    @property
+    def is_stuck(self) -> bool:
+        return self._stuck
+
+
+class _InThread:
+    """One call in a thread, as its process's main thread sees it."""
+
+    def __init__(self, call: Call, work: Work) -> None:
+        self.call = call
+        self.work = work
+        self.started_at = time.time()
+        self.deadline = time.monotonic() + call.limits.timeout_s
+        self.interrupted = False
+        self.given_up_at = float("inf")
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._over = False
+
+    @property
+    def next_look(self) -> float:
+        return self.given_up_at if self.interrupted else self.deadline
+
+    def run(self) -> Outcome:
+        self._thread = threading.current_thread()
+        return self.call.run(self.work.offset, self.work.line, self.work.attempt, self._guarded)
+
+    def _guarded(self, function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        finally:
+            with self._lock:
+                self._over = True
+
+    def is_overdue(self, now: float) -> bool:
+        """Interrupt the call when it is past its limit; return True when that has not helped either."""
+        if now < self.next_look:
+            return False
+        if self.interrupted:
+            return True
+        self.interrupted = True
+        self.given_up_at = now + GRACE_S
+        with self._lock:
+            if self._thread and not self._over:
+                interrupt_thread(self._thread)
+        return False
+
+    def end(self, future: Future[Outcome]) -> Outcome:
+        error = future.exception()
+        if error is not None:  # the interrupt came just as the call had ended
+            return self.call.failure(self.work.offset, self.work.attempt, self.started_at, error)
+        return future.result()
+
+    def give_up(self) -> Outcome:
+        return self.call.failure(self.work.offset, self.work.attempt, self.started_at, InputTimeout())
+
+
+class AsyncRunner(_Queue):
+    """Up to `concurrency` inputs at once on the process's event loop, which stays the same over its life."""
+
+    def __init__(self, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
+        super().__init__(call, work, on_start)
+        self._loop = event_loop()
+        self._in_hand: dict[asyncio.Task[Outcome], _OnLoop] = {}
+
+    is_stuck = False
+
+    def step(self, until: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        alarm.arm(self.call.limits.timeout_s + GRACE_S, self._is_blocking)
+        try:
+            self._loop.run_until_complete(self._step(until, outcomes))
+        finally:
+            alarm.disarm()
+        return outcomes
+
+    async def _step(self, until: float, outcomes: list[Outcome]) -> None:
+        size = 0
+        while not self.is_finished and size < MAX_BYTES_IN_HAND and (now := time.monotonic()) < until:
+            while self.waiting and len(self._in_hand) < self.call.limits.concurrency:
+                work = self.take()
+                task = asyncio.create_task(self.call.run_async(work.offset, work.line, work.attempt))
+                self._in_hand[task] = _OnLoop(work, time.time())
+            ended, _ = await asyncio.wait(self._in_hand, timeout=until - now, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                outcome = self._in_hand.pop(task).end(task, self.call)
+                outcomes.append(outcome)
+                size += outcome.size
+
+    def abandon(self) -> None:
+        self.stop()
+        for task in self._in_hand:
+            task.cancel()
+        while not self.is_finished:
+            self.step(time.monotonic() + 1)
+
+    def _is_blocking(self) -> bool:
+        """Whether a call past its limit holds the loop; asked by the alarm, in the middle of whatever runs."""
+        running = asyncio.current_task(self._loop)
+        one = self._in_hand.get(running) if running else None
+        limit_s = self.call.limits.timeout_s
+        if one is not None and time.time() - one.started_at >= limit_s:
+            return True
+        alarm.arm(GRACE_S, self._is_blocking)
+        return False
+
+    @property
+    def is_finished(self) -> bool:
+        return not self.waiting and not self._in_hand
+
+
+@dataclass(frozen=True, slots=True)
+class _OnLoop:
+    work: Work
+    started_at: float
+
+    def end(self, task: asyncio.Task[Outcome], call: Call) -> Outcome:
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            return call.failure(self.work.offset, self.work.attempt, self.started_at, error)
+        return task.result()
+
+
+_event_loop: asyncio.AbstractEventLoop | None = None
+
+
+def event_loop() -> asyncio.AbstractEventLoop:
+    """Return the process's loop for actions: clients that an action keeps between calls stay usable."""
+    global _event_loop
+    if _event_loop is None or _event_loop.is_closed():
+        _event_loop = asyncio.new_event_loop()
+    return _event_loop

@@ -1,0 +1,189 @@
+"""What comes in with a launch, checked for its shape, and what runs and their transitions look like outside."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from rest_framework import serializers
+
+from actions.problems import problems_of
+from rest.errors import ApiError, BadInput, BadParameters
+from rest.json import rfc3339
+from rest.query import BadValue, time_value
+from runs.launch import SKIP, AsyncLaunch
+from runs.models import Run, RunProgress, RunTransition
+
+FARTHEST_START = timedelta(days=366)
+
+
+def _time(value: Any) -> datetime:
+    try:
+        return time_value(value if isinstance(value, str) else repr(value))
+    except BadValue as error:
+        raise ValueError(error.reason) from None
+
+
+Time = Annotated[datetime, BeforeValidator(_time)]
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class LaunchBody(BaseModel):
+    """The fields that every launch may carry (contract section 1)."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    parameters: dict[str, Any] = {}
+    identity_ids: list[Annotated[str, Field(max_length=255)]] | None = Field(default=None, max_length=1_000)
+    identity_mode: Literal["direct", "auto", "managed"] | None = None
+
+
+class AsyncBody(LaunchBody):
+    """The body of an async launch."""
+
+    inputs: list[Any]
+    name: str = Field(default="", max_length=255)
+    tags: list[Tag] = Field(default=[], max_length=20)
+    start_after: Time | None = None
+    batch_size: int | None = Field(default=None, ge=1, le=1_000)
+    on_invalid: Literal["skip", "reject"] = SKIP
+
+
+MISTAKEN = {
+    "input": "an async run takes `inputs`, an array; `input` belongs to live",
+    "callback": "callbacks are not available yet",
+    "depends_on": "dependencies are not available yet",
+}
+
+
+def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
+    """Return what an async launch asks for.
+
+    Raises:
+        BadInput: the body is not an object, or a field is unknown or not what it takes.
+        BadParameters: `parameters` is not an object.
+    """
+    if not isinstance(body, dict):
+        raise BadInput("The body is a JSON object with the field `inputs`.", {"field": ""})
+    for name, reason in MISTAKEN.items():
+        if body.get(name) is not None:
+            raise BadInput(f"{name}: {reason}.", {"field": name})
+    if not body.get("inputs") and not isinstance(body.get("inputs"), list):
+        raise BadInput("inputs: an array of 1 or more inputs is required.", {"field": "inputs"})
+    present = {name: value for name, value in body.items() if name not in MISTAKEN}
+    try:
+        read = AsyncBody.model_validate(present)
+    except ValidationError as error:
+        raise _refusal(error) from None
+    if read.start_after and read.start_after > now + FARTHEST_START:
+        latest = rfc3339(now + FARTHEST_START)
+        raise BadInput(
+            f"start_after: at most a year ahead, so no later than {latest}.", {"field": "start_after", "max": latest}
+        )
+    return AsyncLaunch(**{name: getattr(read, name) for name in AsyncBody.model_fields})
+
+
+def _refusal(error: ValidationError) -> ApiError:
+    problems = problems_of(error)
+    first = problems[0]
+    kind = BadParameters if first["field"].split(".")[0] == "parameters" else BadInput
+    return kind(f"{first['field']}: {first['reason']}", {"field": first["field"], "problems": problems})
+
+
+class RunSerializer(serializers.BaseSerializer[Run]):
+    """The run object (contract section 2)."""
+
+    def to_representation(self, run: Run) -> dict[str, Any]:
+        progress = run.progress
+        return {
+            "id": run.pk,
+            "uid": run.uid,
+            "name": run.name,
+            "action_id": run.action_id,
+            "action_name": run.action_name,
+            "retry_count": progress.retry_count,
+            "user_uid": run.user.uid,
+            "workspace_uid": run.workspace.uid,
+            "execution_mode": run.execution_mode,
+            "last_error": run.last_error,
+            "parameters": run.parameters,
+            "callback": None,
+            "status": run.status,
+            "output_count": progress.output_count,
+            "scheduled_run_uid": run.schedule_uid,
+            "scheduled_run_name": run.schedule_name or None,
+            "postponed_until": run.postponed_until,
+            "started_at": run.started_at,
+            "finished_at": run.finished_at,
+            "created_at": run.created_at,
+            "updated_at": run.updated_at,
+            "tags": run.tags,
+            **counts(progress),
+            "depends_on": [],
+        }
+
+
+class RunStatusSerializer(serializers.BaseSerializer[Run]):
+    """A run's status and counts: what is cheap enough to poll."""
+
+    def to_representation(self, run: Run) -> dict[str, Any]:
+        return {
+            "id": run.pk,
+            "uid": run.uid,
+            "status": run.status,
+            "postponed_until": run.postponed_until,
+            "started_at": run.started_at,
+            "finished_at": run.finished_at,
+            "created_at": run.created_at,
+            "updated_at": run.updated_at,
+            "output_count": run.progress.output_count,
+            "retry_count": run.progress.retry_count,
+            **counts(run.progress),
+        }
+
+
+class LaunchedRunSerializer(serializers.BaseSerializer[Run]):
+    """The answer to an async launch."""
+
+    def to_representation(self, run: Run) -> dict[str, Any]:
+        return {
+            "run_id": run.pk,
+            "run_uid": run.uid,
+            "workspace_uid": run.workspace.uid,
+            "user_uid": run.user.uid,
+            "action_name": run.action_name,
+            "status": run.status,
+            "postponed_until": run.postponed_until,
+            "created_at": run.created_at,
+            "updated_at": run.updated_at,
+            "execution_mode": run.execution_mode,
+            "input_count": run.progress.input_count,
+            "invalid_count": run.progress.invalid_count,
+        }
+
+
+class TransitionSerializer(serializers.BaseSerializer[RunTransition]):
+    """One line of a run's timeline."""
+
+    def to_representation(self, transition: RunTransition) -> dict[str, Any]:
+        return {
+            "at": transition.at,
+            "from_status": transition.from_status,
+            "to_status": transition.to_status,
+            "actor": transition.actor,
+            "actor_uid": transition.actor_uid,
+            "reason": transition.reason,
+        }
+
+
+def counts(progress: RunProgress) -> dict[str, Any]:
+    """Return a run's numbers; `progress` is the part of its inputs that have a result, from 0 to 1."""
+    ended = progress.input_count - progress.remaining
+    return {
+        "input_count": progress.input_count,
+        "succeeded_count": progress.succeeded_count,
+        "failed_count": progress.failed_count,
+        "invalid_count": progress.invalid_count,
+        "progress": round(ended / progress.input_count, 6) if progress.input_count else 1.0,
+    }

@@ -1,0 +1,169 @@
+"""Runs over REST: parse, call one verb, render (contract sections 1 and 2)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from rest.cursor import read_cursor, write_cursor
+from rest.errors import NotFound
+from rest.json import JSONRenderer, RawJSON
+from rest.pagination import offset_links, page_headers, read_page
+from rest.views import ApiView, ListView
+from runs import input_states, launch, results
+from runs.filters import RunFilters
+from runs.input_states import InputFilter
+from runs.models import Run, RunTransition
+from runs.serializers import (
+    LaunchedRunSerializer,
+    RunSerializer,
+    RunStatusSerializer,
+    TransitionSerializer,
+    read_async_body,
+)
+
+PAGE = frozenset({"limit", "offset", "cursor"})
+
+
+def find_run(request: Request, run_uid: UUID) -> Run:
+    """Return the caller's run, with its progress.
+
+    Raises:
+        NotFound: the workspace has no such run.
+    """
+    run = Run.objects.of(request.auth.workspace).with_progress().filter(uid=run_uid).first()
+    if run is None:
+        raise NotFound("There is no such run.", {"run_uid": str(run_uid)})
+    return run
+
+
+class AsyncLaunchView(ApiView):
+    """`POST /v1/actions/{action_name}/run/async`, and its short path."""
+
+    def post(self, request: Request, action_name: str) -> Response:
+        now = timezone.now()
+        run = launch.launch_async(
+            action_name,
+            read_async_body(request.data, now=now),
+            workspace=request.auth.workspace,
+            user=request.auth.user,
+            now=now,
+        )
+        return Response(LaunchedRunSerializer(run).data, status=202, headers={"Location": f"/v1/runs/{run.uid}"})
+
+
+class RunList(ListView):
+    """`GET /v1/runs`"""
+
+    serializer_class = RunSerializer
+    filters = RunFilters
+    sort_fields: ClassVar = {
+        name: name for name in ("created_at", "updated_at", "started_at", "finished_at", "status", "action_name")
+    }
+
+    def get_queryset(self) -> QuerySet[Run]:
+        return Run.objects.of(self.request.auth.workspace).with_progress()
+
+
+class RunDetail(ApiView):
+    """`GET /v1/runs/{run_uid}`"""
+
+    def get(self, request: Request, run_uid: UUID) -> Response:
+        return Response(RunSerializer(find_run(request, run_uid)).data)
+
+
+class RunStatusDetail(ApiView):
+    """`GET /v1/runs/{run_uid}/status`"""
+
+    def get(self, request: Request, run_uid: UUID) -> Response:
+        return Response(RunStatusSerializer(find_run(request, run_uid)).data)
+
+
+class RunTimeline(ListView):
+    """`GET /v1/runs/{run_uid}/timeline`"""
+
+    serializer_class = TransitionSerializer
+    default_sort = ("id",)
+    default_limit = 100
+
+    def get_queryset(self) -> QuerySet[RunTransition]:
+        run = find_run(self.request, self.kwargs["run_uid"])
+        return RunTransition.objects.filter(run=run)
+
+
+class RunInputs(ApiView):
+    """`GET /v1/runs/{run_uid}/inputs`"""
+
+    query_parameters = PAGE | {"status", "error_label"}
+
+    def get(self, request: Request, run_uid: UUID) -> Response:
+        run = find_run(request, run_uid)
+        wanted = InputFilter(
+            statuses=self.query.choices("status", input_states.STATUSES),
+            error_labels=self.query.values("error_label"),
+        )
+        asked = read_page(self.query)
+        scope = f"inputs:{run.uid}:{sorted(wanted.statuses)}:{sorted(wanted.error_labels)}"
+        start = input_states.Place(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
+        page = input_states.page(run, limit=asked.limit, wanted=wanted, start=start, offset=asked.offset or 0)
+        following = {"cursor": write_cursor(scope, page.next)} if page.next else None
+        headers = _headers(request, asked, page.start, page.total, following)
+        return Response(page.inputs, headers=headers)
+
+
+class NDJSONRenderer(JSONRenderer):
+    media_type = "application/x-ndjson"
+    format = "ndjson"
+
+
+class CSVRenderer(JSONRenderer):
+    media_type = "text/csv"
+    format = "csv"
+
+
+class RunOutputs(ApiView):
+    """`GET /v1/runs/{run_uid}/outputs`: a page as JSON, or all of them as NDJSON or CSV."""
+
+    query_parameters = PAGE
+    renderer_classes = [JSONRenderer, NDJSONRenderer, CSVRenderer]
+
+    def get(self, request: Request, run_uid: UUID) -> HttpResponseBase:
+        run = find_run(request, run_uid)
+        asked = read_page(self.query, default=100, maximum=500)
+        if request.accepted_renderer.format != "json":
+            return _stream(run, request.accepted_renderer)
+        scope = f"outputs:{run.uid}"
+        start = results.Place(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
+        page = results.page(run, limit=asked.limit, start=start, offset=asked.offset or 0)
+        following = {"cursor": write_cursor(scope, page.next)} if page.next else None
+        headers = _headers(request, asked, page.start, run.progress.output_count, following)
+        return Response(RawJSON(results.as_json_array(page.outputs)), headers=headers)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        # Errors are JSON, whatever the answer would have been.
+        self.request.accepted_renderer, self.request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
+        return super().handle_exception(exc)
+
+
+def _stream(run: Run, renderer: Any) -> StreamingHttpResponse:
+    outputs = results.stream(run)
+    lines = results.as_csv(outputs, run.action_name) if renderer.format == "csv" else results.as_ndjson(outputs)
+    charset = "; charset=utf-8" if renderer.format == "csv" else ""
+    response = StreamingHttpResponse(lines, content_type=renderer.media_type + charset)
+    response["Content-Disposition"] = f'attachment; filename="{run.uid}.{renderer.format}"'
+    return response
+
+
+def _headers(request: Request, asked: Any, start: int, total: int, following: dict[str, Any] | None) -> dict[str, str]:
+    """Return a page's headers: forward by cursor, or by offset where the caller counts so; back by offset."""
+    more, fewer = offset_links(asked.limit, start, more=following is not None)
+    back = fewer | {"cursor": None} if fewer else None
+    forward = more if asked.offset is not None and more else following and following | {"offset": None}
+    return page_headers(request, limit=asked.limit, offset=start, total=total, next=forward, prev=back)

@@ -80,7 +80,7 @@ def _from_drf(exc: drf.APIException, context: Mapping[str, Any]) -> ApiError:
         case drf.NotAcceptable():
             return BadParameters("None of the formats asked for is offered.")
         case drf.Throttled():
-            wait = max(1, round(exc.wait or 1))
+            wait = max(1, round(getattr(exc, "wait", None) or 1))
             return RateLimited(
                 f"Too many requests. Try again in {wait} s.",
                 {"retry_after_s": wait},

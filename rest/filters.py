@@ -55,7 +55,7 @@ class _ValuesField(forms.Field):
             raise forms.ValidationError(error.reason, params={"allowed": error.allowed}) from None
 
 
-class _AnyOf(django_filters.Filter):
+class _AnyOf(django_filters.Filter):  # type: ignore[misc]
     """Rows whose field equals any of the values."""
 
     field_class = _ValuesField
@@ -99,7 +99,7 @@ class AnyTag(_AnyOf):
         super().__init__(field_name, lambda text: text_value(text, max_length))
 
 
-class _OneTime(django_filters.Filter):
+class _OneTime(django_filters.Filter):  # type: ignore[misc]
     field_class = _ValuesField
     lookup = ""
 
@@ -122,7 +122,7 @@ class Before(_OneTime):
     lookup = "lt"
 
 
-class FilterSet(django_filters.FilterSet):
+class FilterSet(django_filters.FilterSet):  # type: ignore[misc]
     """A list's filters. Declare them with the classes above; `filtered` applies them."""
 
     @classmethod
@@ -138,7 +138,8 @@ class FilterSet(django_filters.FilterSet):
             data.setlist(name, query.sent(name))
         filters = cls(data=data, queryset=queryset)
         filters.refuse_errors()
-        return filters.qs
+        found: QuerySet[Any] = filters.qs
+        return found
 
     def refuse_errors(self) -> None:
         """Raise the first error of the form as `BadParameters`."""

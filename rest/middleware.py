@@ -51,7 +51,7 @@ class ErrorBodyMiddleware:
         if _speaks_json(request.path_info) and not _is_told(request, response):
             response = _replace(request, response)
         # Closers run when the answer is on its way.
-        response._resource_closers.append(lambda: discard_body(request))
+        response._resource_closers.append(lambda: discard_body(request))  # type: ignore[attr-defined]
         return response
 
 
@@ -80,7 +80,7 @@ def _replace(request: HttpRequest, response: HttpResponseBase) -> HttpResponse:
         told[name] = value
     if "Allow" in response.headers:
         told["Allow"] = response.headers["Allow"]
-    told._resource_closers.extend(response._resource_closers)
+    told._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
     return told
 
 

@@ -119,7 +119,7 @@ def paginate(request: Any, queryset: QuerySet[Any], keys: Sequence[SortKey], pag
 class ListPagination(BasePagination):
     """DRF's paginator for views with `sort_keys`, `default_limit` and `max_limit` (`rest.views.ListView`)."""
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any]:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """Return the page's rows; the headers wait for `get_paginated_response`."""
         wanted = read_page(Query.of(request), default=view.default_limit, maximum=view.max_limit)
         self.page = paginate(request, queryset, view.sort_keys(), wanted)

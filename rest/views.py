@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.db.models import QuerySet
@@ -32,17 +32,18 @@ class Negotiation(BaseContentNegotiation):
     unknown one is a 400 that names those offered.
     """
 
-    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> BaseParser:
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
         """Return the view's parser, which itself refuses other media types."""
-        return parsers[0]
+        return next(iter(parsers))
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         """Return the renderer and its media type."""
-        chosen = renderers[0]
-        if len(renderers) > 1:
-            chosen = _asked_for(request, renderers) or _accepted(request, renderers) or chosen
+        offered = list(renderers)
+        chosen = offered[0]
+        if len(offered) > 1:
+            chosen = _asked_for(request, offered) or _accepted(request, offered) or chosen
         return chosen, str(chosen.media_type)
 
 
@@ -60,7 +61,8 @@ class ApiRequest(Request):
     """DRF's request, which also sees chunked bodies."""
 
     def _load_stream(self) -> None:
-        self._stream = self._request if has_body(self._request) else None
+        # The parser reads the request itself; DRF only asks whether there is anything to parse.
+        self._stream: Any = self._request if has_body(self._request) else None
 
 
 class ApiView(APIView):

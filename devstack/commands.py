@@ -141,8 +141,6 @@ def _bring_up(home: Home, servers: Servers, console: Console, stop_signal: StopS
     # The Procfile's commands are those of this virtual environment.
     environment["PATH"] = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     environment.setdefault("RUNYARD_RUNS_CONCURRENCY", str(os.cpu_count() or 1))
-    # Celery: a SIGTERM hands work back instead of waiting for all of it.
-    environment.setdefault("REMAP_SIGTERM", "SIGQUIT")
     return environment
 
 

@@ -22,7 +22,7 @@ from devstack.errors import DevstackError
 from devstack.processes import carrying, end_with_parent, signal_group, signal_process, wait_until
 
 MARKER = "RUNYARD_RUNNER"
-STOP_SECONDS = 5.0  # of the 10 that a stop may take; the servers have the rest
+STOP_SECONDS = 6.5  # of the 10 that a stop may take; the servers have the rest
 RESTART_SECONDS = 0.5  # doubled at each death, up to
 LONGEST_RESTART_SECONDS = 15.0
 SETTLED_SECONDS = 30.0  # a process that lived this long starts again without delay's growth

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from django.db.models import Sum
-from django.db.models.functions import Coalesce
 from pydantic_core import from_json
 
 from runs.calls import input_error
@@ -170,7 +169,7 @@ def _stretches(run: Run, *, from_index: int = 0, to_index: int | None = None) ->
         chunks = chunks.filter(first_index__lt=to_index)
         batches = batches.filter(first_index__lt=to_index)
         results = results.filter(first_index__lt=to_index)
-    succeeded = dict(results.values_list("batch").annotate(Coalesce(Sum("succeeded_count"), 0)).order_by())
+    succeeded = dict(results.values_list("batch").annotate(count=Sum("succeeded_count")).order_by())
     batch_at = {batch.first_index: batch for batch in batches}
     rows = chunks.order_by("first_index").values_list("pk", "first_index", "input_count", "invalid_count")
     for pk, first_index, input_count, invalid_count in rows:

@@ -19,7 +19,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,20 +189,19 @@ class Installation:
         return self.stop_signal.requested
 
     def wait_until_ready(self) -> None:
-        """Return when launches can be stored and executed.
+        """Return when launches are stored and executed.
 
         Raises DevstackError when that takes too long, Stopped when a stop was asked for.
         """
         deadline = time.monotonic() + READY_SECONDS
         status, body = 0, ""
-        while status != 200:
+        while not _all_ok(status, body):
             if time.monotonic() > deadline:
                 raise DevstackError(
                     f"Not ready after {READY_SECONDS} s. {self.address}/readyz says {status or 'nothing'}: {body}\n"
-                    f"The end of {self.home.logs / 'web.log'}:\n{tail(self.home.logs / 'web.log')}"
+                    f"The logs are in {self.home.logs}. The end of web.log:\n{tail(self.home.logs / 'web.log')}"
                 )
-            until = time.monotonic() + LOOK_SECONDS
-            self.runner.run(lambda: self.done() or time.monotonic() > until)  # noqa: B023  called within the loop
+            self.runner.run(_either(self.done, _passed(LOOK_SECONDS)))
             self.stop_signal.check()
             status, body = self.get("/readyz")
         if self.get("/v1/runs?limit=1")[0] == 401:  # the database is another one than the key was made for
@@ -260,6 +259,20 @@ Ctrl-C stops everything.
             self.console.say(json.dumps(output, ensure_ascii=False, indent=2))
         self.console.say(f"The run is {newest[0]['status']}.")
         return 0 if newest[0]["status"] == "SUCCEEDED" else 1
+
+
+def _all_ok(status: int, body: str) -> bool:
+    """Say whether `/readyz` answers 200 and nothing in its body is not `ok` (workers and beat may come later)."""
+    return status == 200 and '"ok":false' not in body.replace(" ", "")
+
+
+def _passed(seconds: float) -> Callable[[], bool]:
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() > until
+
+
+def _either(one: Callable[[], bool], other: Callable[[], bool]) -> Callable[[], bool]:
+    return lambda: one() or other()
 
 
 # The environment's proxies are not for a server on this machine.

@@ -11,8 +11,6 @@ import redis
 from devstack.server import EmbeddedServer, not_installed
 from devstack.unprivileged import Identity
 
-DATABASES = 64  # one per parallel test process, with room
-
 
 class Valkey(EmbeddedServer):
     """Valkey, reachable by this machine user alone. Without durability it keeps nothing on disk."""
@@ -25,9 +23,9 @@ class Valkey(EmbeddedServer):
     def socket(self) -> Path:
         return self.sockets / "valkey.sock"
 
-    def url(self, database: int = 0) -> str:
-        """Return the URL in Celery's form; `unix://{path}?db={database}` is the same for redis-py."""
-        return f"redis+socket://{self.socket}" + (f"?virtual_host={database}" if database else "")
+    def url(self) -> str:
+        """Return the URL in Celery's form; `unix://{path}` is the same for redis-py."""
+        return f"redis+socket://{self.socket}"
 
     def answers(self) -> bool:
         client: Any = redis.Redis(
@@ -50,7 +48,6 @@ class Valkey(EmbeddedServer):
             "--unixsocket": str(self.socket),
             "--unixsocketperm": "700",
             "--pidfile": self.pid_file.name,  # in the working directory, as all its files: a path may have spaces
-            "--databases": str(DATABASES),
             "--appendonly": "yes" if self.durable else "no",
             "--save": "",
             "--maxmemory-policy": "noeviction",

@@ -17,13 +17,15 @@ def listed() -> dict[str, str]:
 
 
 def read_by_settings() -> dict[str, ast.expr | None]:
-    """The variables that config/ reads through django-environ or a helper, with the node of the default."""
+    """The variables that config/ reads, with the node of the default."""
     found: dict[str, ast.expr | None] = {}
     for path in (PROJECT / "config").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(
-                    func=ast.Attribute(value=ast.Name(id="env")) | ast.Name(id="_at_least" | "_required"),
+                    func=ast.Attribute(value=ast.Name(id="env"))
+                    | ast.Attribute(value=ast.Attribute(attr="environ"), attr="get")
+                    | ast.Name(id="_at_least" | "_required"),
                     args=[ast.Constant(value=str(name)), *rest],
                 ) if re.fullmatch(r"[A-Z][A-Z0-9_]+", name):
                     named = [keyword.value for keyword in node.keywords if keyword.arg == "default"]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json, to_jsonable_python
 
 from actions.problems import describe, printable, problems_of
@@ -25,28 +25,30 @@ MAX_REASON_LENGTH = 300
 DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
 LONG_NUMBER = b"0" * 19
 
-# Types of pydantic's core schemas; one that is not named here only costs a second look.
-TYPES_WITHOUT_NAN = frozenset(
+# Kinds of pydantic's core schemas; one that is not named here only costs a second look.
+KINDS_WITHOUT_NAN = frozenset(
     {"model", "model-fields", "model-field", "dataclass", "dataclass-args", "dataclass-field", "typed-dict"}
-    | {"typed-dict-field", "str", "int", "bool", "none", "bytes", "date", "time", "datetime", "uuid", "url", "literal"}
-    | {"enum", "list", "set", "frozenset", "tuple", "dict", "nullable", "union", "tagged-union", "default"}
+    | {"typed-dict-field", "str", "int", "bool", "none", "date", "time", "datetime", "uuid", "url", "literal"}
+    | {"list", "set", "frozenset", "tuple", "dict", "nullable", "union", "tagged-union", "default"}
     | {"definitions", "definition-ref"}
 )
+Mode = Literal["json", "python"]
 
 
 @dataclass(frozen=True, slots=True)
 class OutputType:
     """The type of one result. `adapter` is None where it may be any JSON.
 
-    `may_hide_nan`: a float in it could be NaN and yet be written as null, which is what pydantic does in models.
+    Pydantic writes NaN as null in the typed parts of a result. `nan_shows_in` is the mode of `dump_python` that keeps
+    it, None for types that have no place for NaN.
     """
 
     adapter: TypeAdapter[Any] | None
-    may_hide_nan: bool
+    nan_shows_in: Mode | None
 
     @classmethod
     def of(cls, adapter: TypeAdapter[Any] | None) -> OutputType:
-        return cls(adapter, adapter is None or not _never_nan(adapter.core_schema))
+        return cls(adapter, "json" if adapter is None else _nan_shows_in(adapter.core_schema))
 
     def dump(self, value: Any, *, max_bytes: int) -> bytes:
         """Return one result as compact JSON.
@@ -62,23 +64,49 @@ class OutputType:
             )
         if _looks_wrong(line):
             _refuse(_parsed(line))
-        if self.may_hide_nan and b"null" in line:
-            _check_nulls(value, self.adapter)
+        if self.nan_shows_in and b"null" in line:
+            self._check_nulls(value, self.nan_shows_in)
         return line
 
+    def _check_nulls(self, value: Any, mode: Mode) -> None:
+        if self.adapter is None:
+            shown = to_jsonable_python(value, by_alias=True, inf_nan_mode="constants")
+        else:
+            shown = self.adapter.dump_python(
+                self.adapter.validate_python(value), mode=mode, by_alias=True, warnings="none"
+            )
+        line = to_json(shown, by_alias=True, inf_nan_mode="constants", serialize_unknown=True)
+        if b"NaN" in line or b"Infinity" in line:
+            _refuse(_parsed(line))
 
-def _never_nan(schema: Any) -> bool:
-    """Whether a pydantic core schema is made of nothing but types that cannot hold NaN."""
+
+def _nan_shows_in(schema: Any) -> Mode | None:
+    """Return where NaN shows in values of a pydantic core schema."""
+    parts = [*_parts_of_schema(schema)]
+    # Only in JSON mode is it sure that the author's own serialisers run, which may well turn NaN into null.
+    if any("serialization" in part or part.get("computed_fields") for part in parts):
+        return "json"
+    closed = all(part["type"] in KINDS_WITHOUT_NAN and "allow" not in _extra(part) for part in parts)
+    return None if closed else "python"
+
+
+def _parts_of_schema(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield `schema` and all schemas in it."""
     if isinstance(schema, list | tuple):
-        return all(_never_nan(part) for part in schema)
-    if not isinstance(schema, dict):
-        return True
-    kind = schema.get("type")
-    if not isinstance(kind, str):  # the fields of a model, by name
-        return all(_never_nan(part) for part in schema.values())
-    if kind not in TYPES_WITHOUT_NAN or "serialization" in schema:
-        return False
-    return all(_never_nan(part) for name, part in schema.items() if name not in ("metadata", "default"))
+        for part in schema:
+            yield from _parts_of_schema(part)
+    elif isinstance(schema, dict):
+        # What has no kind are the fields of a model, by name.
+        is_schema = isinstance(schema.get("type"), str)
+        if is_schema:
+            yield schema
+        for name, part in schema.items():
+            if not (is_schema and name in ("metadata", "default", "config")):
+                yield from _parts_of_schema(part)
+
+
+def _extra(schema: dict[str, Any]) -> tuple[Any, Any]:
+    return schema.get("extra_behavior"), (schema.get("config") or {}).get("extra_fields_behavior")
 
 
 def _dump_any(value: Any) -> bytes:
@@ -125,17 +153,6 @@ def _parsed(line: bytes) -> Any:
         return from_json(line, allow_inf_nan=True)
     except ValueError as error:
         raise _not_json(error) from error
-
-
-def _check_nulls(value: Any, adapter: TypeAdapter[Any] | None) -> None:
-    """Refuse a result whose null was NaN: pydantic writes that for the float fields of a model."""
-    if adapter is None:
-        with_floats = to_jsonable_python(value, by_alias=True, inf_nan_mode="constants")
-    else:
-        with_floats = adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True, warnings="none")
-    line = to_json(with_floats, inf_nan_mode="constants")
-    if b"NaN" in line or b"Infinity" in line:
-        _refuse(with_floats)
 
 
 def _refuse(value: Any) -> None:
@@ -247,7 +264,7 @@ async def dump_many_async(values: Any, output: OutputType, limits: OutputLimits)
 
 def _iterable(values: Any) -> Iterable[Any]:
     # A text or an object can be iterated over too, but never to give the results that were meant.
-    if isinstance(values, str | bytes | bytearray | Mapping) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes | bytearray | Mapping | BaseModel) or not isinstance(values, Iterable):
         raise BadOutput(
             f"The action should give several results, but returned one {type(values).__name__}:"
             " return a list, or yield each result."

@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+import pytest
+
+from actions import registry
+
+
+@pytest.fixture(autouse=True)
+def actions_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))

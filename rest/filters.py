@@ -55,7 +55,7 @@ class _ValuesField(forms.Field):
             raise forms.ValidationError(error.reason, params={"allowed": error.allowed}) from None
 
 
-class _AnyOf(django_filters.Filter):  # type: ignore[misc]
+class _AnyOf(django_filters.Filter):
     """Rows whose field equals any of the values."""
 
     field_class = _ValuesField
@@ -99,7 +99,7 @@ class AnyTag(_AnyOf):
         super().__init__(field_name, lambda text: text_value(text, max_length))
 
 
-class _OneTime(django_filters.Filter):  # type: ignore[misc]
+class _OneTime(django_filters.Filter):
     field_class = _ValuesField
     lookup = ""
 
@@ -122,7 +122,7 @@ class Before(_OneTime):
     lookup = "lt"
 
 
-class FilterSet(django_filters.FilterSet):  # type: ignore[misc]
+class FilterSet(django_filters.FilterSet):
     """A list's filters. Declare them with the classes above; `filtered` applies them."""
 
     @classmethod

@@ -211,15 +211,14 @@ class Query:
 
 
 def _read_pair(part: str) -> list[tuple[str, str]]:
-    try:
-        pairs = parse_qsl(part, keep_blank_values=True, errors="strict", separator="&")
-    except UnicodeDecodeError:
-        raise bad_parameter(_name_at(part, len(part)), "is not UTF-8.", "percent-encoded UTF-8") from None
+    pairs = parse_qsl(part, keep_blank_values=True, errors="replace")
     for name, value in pairs:
         if "\0" in name or "\0" in value:
             raise bad_parameter(name.replace("\0", ""), "contains a NUL character.", "text without NUL characters")
         if "\ufffd" in name or "\ufffd" in value:
-            raise bad_parameter(name, "holds the replacement character U+FFFD: its bytes were not UTF-8.", "UTF-8")
+            raise bad_parameter(
+                name, "is not UTF-8 (or holds the replacement character U+FFFD).", "percent-encoded UTF-8"
+            )
     return pairs
 
 

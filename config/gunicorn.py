@@ -1,4 +1,4 @@
-"""gunicorn's settings. A request it cannot read never reaches Django, so its own errors get the contract's body here."""
+"""gunicorn's settings. A request it cannot read never reaches Django: its own errors get the contract's body here."""
 
 import json
 import os

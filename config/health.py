@@ -25,7 +25,7 @@ ROLES = ("runs", "system")
 
 
 def note_process(name: str, *, role: str) -> None:
-    """Write down that a worker or beat process is alive now. Without a database nothing is written, and no harm done."""
+    """Write down that a worker or beat process is alive now. Without a database nothing is written, no harm done."""
     now = timezone.now()
     try:
         ProcessHeartbeat.objects.update_or_create(name=name, defaults={"role": role, "seen_at": now})

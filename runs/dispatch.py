@@ -128,13 +128,12 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Leas
         first_index=batch.first_index,
         done=DoneBits(batch.input_count, batch.done),
         retries=load_retries(batch.retries),
-        inputs=batch.chunk.inputs,
+        inputs=bytes(batch.chunk.inputs),
     )
 
 
 def _start(run: Run, *, now: datetime) -> None:
-    first_start = {} if run.started_at else {"started_at": now}
-    lifecycle.move(run.pk, RunStatus.RUNNING, now=now, postponed_until=None, **first_start)
+    lifecycle.move(run.pk, RunStatus.RUNNING, now=now, postponed_until=None, started_at=run.started_at or now)
 
 
 def _pass_turn(run: Run) -> None:

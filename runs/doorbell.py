@@ -6,9 +6,11 @@ A ring that fails is not an error: the sweep rings again. So nobody who rings wa
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import structlog
 from celery import current_app
+from kombu import Connection
 from kombu.pools import producers
 
 log = structlog.get_logger(__name__)
@@ -34,11 +36,8 @@ def ring(times: int = 1) -> bool:
     global _silent_until
     if time.monotonic() < _silent_until:
         return False
-    connection = current_app.connection_for_write(
-        transport_options={**current_app.conf.broker_transport_options, **_GIVE_UP_FAST}
-    )
     try:
-        with producers[connection].acquire(block=True, timeout=1) as producer:
+        with producers[_connection()].acquire(block=True, timeout=1) as producer:
             for _ in range(min(times, MAX_RINGS)):
                 current_app.send_task(WAKE, queue=QUEUE, producer=producer, retry=False, expires=EXPIRES_S)
     except Exception as error:  # kombu, redis and socket errors alike: none of them is the caller's trouble
@@ -46,3 +45,20 @@ def ring(times: int = 1) -> bool:
         log.warning("doorbell_failed", error=type(error).__name__)
         return False
     return True
+
+
+def count() -> int | None:
+    """Return how many wakes wait in the broker; None when it cannot say."""
+    try:
+        with _connection() as connection:
+            channel: Any = connection.default_channel
+            return int(channel.client.llen(QUEUE))
+    except Exception as error:
+        log.warning("wakes_not_counted", error=type(error).__name__)
+        return None
+
+
+def _connection() -> Connection:
+    return current_app.connection_for_write(
+        transport_options={**current_app.conf.broker_transport_options, **_GIVE_UP_FAST}
+    )

@@ -44,7 +44,7 @@ class InputFilter:
 class Place(NamedTuple):
     """Where a page starts: at an input, which is the `offset`th that the filter takes."""
 
-    index: int = 0
+    input_index: int = 0
     offset: int = 0
 
 
@@ -59,16 +59,16 @@ class InputPage:
 def page(run: Run, *, limit: int, wanted: InputFilter, start: Place | None = None, offset: int = 0) -> InputPage:
     """Return up to `limit` inputs that `wanted` takes, from `start` or from the `offset`th, as the API shows them."""
     if wanted.is_open:
-        return _open_page(run, limit=limit, index=start.index if start else offset)
+        return _open_page(run, limit=limit, index=start.input_index if start else offset)
     first = start.offset if start else offset
     to_skip = 0 if start else offset
     taken: list[dict[str, Any]] = []
-    for stretch in _stretches(run, from_index=start.index if start else 0):
+    for stretch in _stretches(run, from_index=start.input_index if start else 0):
         matching = stretch.count(wanted)
         if matching is not None and to_skip >= matching:
             to_skip -= matching
             continue
-        for one in _inputs(run, stretch, from_index=start.index if start else 0):
+        for one in _inputs(run, stretch, from_index=start.input_index if start else 0):
             if not _takes(wanted, one):
                 continue
             if to_skip:

@@ -74,10 +74,11 @@ def prepare(
 
 def _check(value: Any, definition: ActionDefinition) -> _Checked:
     if not isinstance(value, dict):
-        problems = [problem("", f"an input is a JSON object, not {_kind(value)}")]
-        return _Checked(_line_within_limit(value)[0], NULL, problems)
+        return _Checked(
+            _line_within_limit(value)[0], NULL, [problem("", f"an input is a JSON object, not {_kind(value)}")]
+        )
     custom_data = NULL
-    problems = None
+    problems: list[Problem] | None = None
     if CUSTOM_DATA in value:
         custom_data, problems = _check_custom_data(value[CUSTOM_DATA])
         value = {key: item for key, item in value.items() if key != CUSTOM_DATA}
@@ -181,3 +182,7 @@ def _copy(chunks: Sequence[InputChunk], input_set: InputSet) -> None:
                     one.invalid,
                 )
             )
+    # COPY gives no ids back.
+    ids = InputChunk.objects.filter(input_set=input_set).order_by("first_index").values_list("pk", flat=True)
+    for chunk, pk in zip(chunks, ids, strict=True):
+        chunk.pk = pk

@@ -203,20 +203,13 @@ def _store(run: Run, prepared: PreparedInputs, status: RunStatus, *, by: By, now
 
 
 def _reason(run: Run, status: RunStatus) -> str:
-    match status:
-        case RunStatus.INVALID:
-            return str(run.last_error["message"])[:500]
-        case RunStatus.SCHEDULED:
-            return "start_after"
-    return ""
+    if status == RunStatus.INVALID:
+        return str(run.last_error["message"])[:500]
+    return "start_after" if status == RunStatus.SCHEDULED else ""
 
 
 def _store_batches(run: Run, chunks: Sequence[InputChunk]) -> None:
-    """Make a batch of each chunk. COPY gives no ids back, so the chunks' are read where they are not known."""
-    if chunks[0].pk is None:
-        ids = InputChunk.objects.filter(input_set=run.input_set).order_by("first_index").values_list("pk", flat=True)
-        for chunk, pk in zip(chunks, ids, strict=True):
-            chunk.pk = pk
+    """Make a batch of each chunk."""
     batches = [_batch(run, chunk) for chunk in chunks]
     if len(batches) <= inputs.COPY_FROM:
         Batch.objects.bulk_create(batches)

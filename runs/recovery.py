@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from celery import current_app
 from django.db import transaction
 from django.utils import timezone
 
@@ -67,15 +66,6 @@ def queue(run: Run, *, now: datetime) -> bool:
 def ring_for_ready() -> int:
     """Top the wakes that wait in the broker up to what is ready, at most 64: an outage leaves no flood behind."""
     ready = dispatch.ready_count(limit=MAX_WAKES_WAITING)
-    missing = ready - _wakes_waiting() if ready else 0
+    waiting = doorbell.count() if ready else None
+    missing = 0 if waiting is None else ready - waiting
     return missing if missing > 0 and doorbell.ring(missing) else 0
-
-
-def _wakes_waiting() -> int:
-    """Return how many wakes the broker holds; as many as could be wanted when it cannot say."""
-    try:
-        with current_app.connection_for_write() as connection:
-            return int(connection.default_channel.client.llen(doorbell.QUEUE))
-    except Exception as error:
-        log.warning("broker_not_counted", error=type(error).__name__)
-        return MAX_WAKES_WAITING

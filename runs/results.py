@@ -134,7 +134,7 @@ def _read(cluster: list[_Stretch]) -> Iterable[Output]:
 
 def _outputs(chunk: ResultChunk) -> Iterator[Output]:
     summary = unpack_json(chunk.summary)
-    lines = iter(unpack_lines(chunk.outputs))
+    lines = iter(unpack_lines(chunk.outputs or b""))
     for index, count in zip(summary["index"], summary["outputs"], strict=True):
         for position in range(count):
             yield Output(index, position, next(lines))

@@ -12,7 +12,7 @@ from actions.problems import problems_of
 from rest.errors import ApiError, BadInput, BadParameters
 from rest.json import rfc3339
 from rest.query import BadValue, time_value
-from runs.launch import SKIP, AsyncLaunch
+from runs.launch import AsyncLaunch
 from runs.models import Run, RunProgress, RunTransition
 
 FARTHEST_START = timedelta(days=366)
@@ -47,7 +47,7 @@ class AsyncBody(LaunchBody):
     tags: list[Tag] = Field(default=[], max_length=20)
     start_after: Time | None = None
     batch_size: int | None = Field(default=None, ge=1, le=1_000)
-    on_invalid: Literal["skip", "reject"] = SKIP
+    on_invalid: Literal["skip", "reject"] = "skip"
 
 
 MISTAKEN = {

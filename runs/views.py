@@ -28,6 +28,7 @@ from runs.serializers import (
     TransitionSerializer,
     read_async_body,
 )
+from workspaces.authentication import caller_of
 
 PAGE = frozenset({"limit", "offset", "cursor"})
 
@@ -38,7 +39,7 @@ def find_run(request: Request, run_uid: UUID) -> Run:
     Raises:
         NotFound: the workspace has no such run.
     """
-    run = Run.objects.of(request.auth.workspace).with_progress().filter(uid=run_uid).first()
+    run = Run.objects.of(caller_of(request).workspace).with_progress().filter(uid=run_uid).first()
     if run is None:
         raise NotFound("There is no such run.", {"run_uid": str(run_uid)})
     return run
@@ -49,13 +50,9 @@ class AsyncLaunchView(ApiView):
 
     def post(self, request: Request, action_name: str) -> Response:
         now = timezone.now()
-        run = launch.launch_async(
-            action_name,
-            read_async_body(request.data, now=now),
-            workspace=request.auth.workspace,
-            user=request.auth.user,
-            now=now,
-        )
+        caller = caller_of(request)
+        asked = read_async_body(request.data, now=now)
+        run = launch.launch_async(action_name, asked, workspace=caller.workspace, user=caller.user, now=now)
         return Response(LaunchedRunSerializer(run).data, status=202, headers={"Location": f"/v1/runs/{run.uid}"})
 
 
@@ -69,7 +66,7 @@ class RunList(ListView):
     }
 
     def get_queryset(self) -> QuerySet[Run]:
-        return Run.objects.of(self.request.auth.workspace).with_progress()
+        return Run.objects.of(caller_of(self.request).workspace).with_progress()
 
 
 class RunDetail(ApiView):

@@ -24,6 +24,17 @@ class Caller:
     scopes: frozenset[str]
 
 
+def caller_of(request: Request) -> Caller:
+    """Return who is calling; for views, whose permission has let nobody else in.
+
+    Raises:
+        Unauthorized: nobody is.
+    """
+    if not isinstance(request.auth, Caller):
+        raise Unauthorized()
+    return request.auth
+
+
 class ApiKeyAuthentication(BaseAuthentication):
     """Authenticates by API key. Sessions and cookies never do: those are the admin's."""
 

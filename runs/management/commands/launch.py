@@ -52,7 +52,7 @@ class Command(BaseCommand):
         self.stdout.write(str(run.uid))
         self.stdout.flush()
         if options["wait"]:
-            sys.exit(follow(run.uid, self.stderr))
+            sys.exit(follow(run.uid, sys.stderr))
 
 
 def _content(name: str) -> bytes:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser
-from typing import Any
+from typing import Any, TextIO
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from runs.models import TERMINAL, Run, RunStatus
@@ -34,10 +34,10 @@ class Command(BaseCommand):
         parser.add_argument("run_uid", type=UUID)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sys.exit(follow(options["run_uid"], self.stderr))
+        sys.exit(follow(options["run_uid"], sys.stderr))
 
 
-def follow(run_uid: UUID, out: OutputWrapper) -> int:
+def follow(run_uid: UUID, out: TextIO) -> int:
     """Show a run's progress on `out`, a bar where it is a terminal, and return the exit status that says its end.
 
     Raises:
@@ -55,10 +55,10 @@ def follow(run_uid: UUID, out: OutputWrapper) -> int:
             run = _look(run_uid)
     except KeyboardInterrupt:
         bar.close()
-        out.write(f"The run goes on. Watch it again with: manage.py watch {run_uid}")
+        print(f"The run goes on. Watch it again with: manage.py watch {run_uid}", file=out)
         return INTERRUPTED
     bar.close()
-    out.write(_summary(run), ending="\n")
+    print(_summary(run), file=out)
     return EXIT_STATUS[RunStatus(run.status)]
 
 

@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json
 
 from actions.labels import check_label
+from actions.output import ANY_JSON
 from actions.problems import printable
+from rest.errors import BadOutput
 
 MAX_AFTER_S = 366 * 24 * 3600
 MAX_MESSAGE_LENGTH = 2_000
+MAX_PARAMS_BYTES = 16 * 1024
 BACKOFF_BASE_S = 2.0
 BACKOFF_CAP_S = 900.0
 
@@ -27,7 +30,8 @@ class ActionError(Exception):
     """Fails the input, for a reason its caller can act on (contract section 7).
 
     `label` is the machine-readable reason: 1 to 64 of `A-Z`, `0-9` and `_`, and none of the labels that Runyard
-    itself uses (`rest.errors.RESERVED_LABELS`). `message` is for people; `params` is a JSON object with details.
+    itself uses (`rest.errors.RESERVED_LABELS`). `message` is for people; `params` is a JSON object of up to 16 KiB with
+    details.
 
     Raises:
         ValueError: the label is malformed or reserved, or `params` is not JSON. Inside an action this fails the
@@ -84,10 +88,6 @@ def _is_number_between(value: object, low: float, high: float) -> bool:
 
 def _json_object(label: str, params: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        line = to_json(dict(params), inf_nan_mode="constants")
-        clean = from_json(line, allow_inf_nan=False)
-    except (PydanticSerializationError, TypeError, ValueError) as error:
+        return dict(from_json(ANY_JSON.dump(dict(params), max_bytes=MAX_PARAMS_BYTES)))
+    except (BadOutput, TypeError, ValueError) as error:
         raise ValueError(f"ActionError({label!r}): params must be a JSON object: {error}") from None
-    if b"\\u0000" in line:
-        raise ValueError(f"ActionError({label!r}): params must hold no NUL character")
-    return dict(clean)

@@ -80,6 +80,9 @@ class OutputType:
             _refuse(_parsed(line))
 
 
+ANY_JSON = OutputType.of(None)
+
+
 def _nan_shows_in(schema: Any) -> Mode | None:
     """Return where NaN shows in values of a pydantic core schema."""
     parts = [*_parts_of_schema(schema)]

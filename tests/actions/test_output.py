@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, computed_field, field_serializer
 from typing_extensions import TypedDict
 
+from actions.output import ANY_JSON as ANY
 from actions.output import OutputLimits, OutputType, dump_many, dump_many_async
 from rest.errors import BadOutput
-
-ANY = OutputType.of(None)
 
 
 class Profile(BaseModel):

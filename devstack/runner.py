@@ -33,7 +33,10 @@ COLOURS = (36, 33, 32, 35, 34, 96, 93, 92)
 
 
 def read_procfile(path: Path) -> dict[str, str]:
-    """Return the commands of a Procfile by name. Raises DevstackError for a line that is not `name: command`."""
+    """Return the commands of a Procfile by name: each one program with its words, in which variables may stand.
+
+    Raises DevstackError for a line that is not `name: command`.
+    """
     commands: dict[str, str] = {}
     for line in path.read_text().splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
@@ -120,12 +123,15 @@ class ManagedProcess:
         self.start()
 
     def start(self) -> None:
-        """Start the command in a session, and so in a process group, of its own."""
+        """Start the command in a session, and so in a process group, of its own.
+
+        `exec` makes it the group's leader itself: signals reach the program and not a shell around it.
+        """
         self.restart_at = None
         self.silent = False
         self._started_at = time.monotonic()
         self.process = subprocess.Popen(
-            ["/bin/sh", "-c", self._command], cwd=self._cwd, env=dict(self._environment),
+            ["/bin/sh", "-c", f"exec {self._command}"], cwd=self._cwd, env=dict(self._environment),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=end_with_parent,  # safe: the runner has one thread

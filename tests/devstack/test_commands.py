@@ -77,7 +77,7 @@ class Project:
         (commands / "create_key.py").write_text(CREATE_KEY)
         (commands / "sync_actions.py").write_text(SYNC_ACTIONS)
         (folder / "web.py").write_text(WEB)
-        (folder / "Procfile").write_text("web: exec python web.py\nbeat: exec sleep 1000\n")
+        (folder / "Procfile").write_text("web: python web.py\nbeat: sleep ${NAP:-1000}\n")
 
     def environment(self, **variables: str) -> dict[str, str]:
         ours = {"DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "RUNYARD_HOME", "PYTHONPATH"}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -46,6 +47,11 @@ def run(tmp_path: Path, screen: Screen) -> Iterator[Callable[[Mapping[str, str]]
         runner.stop()
 
 
+def script(text: str) -> str:
+    """Return the command that runs a shell script."""
+    return f"sh -c {shlex.quote(text)}"
+
+
 def until(runner: Runner, condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     runner.run(lambda: condition() or time.monotonic() > deadline)
@@ -53,7 +59,9 @@ def until(runner: Runner, condition: Callable[[], bool]) -> None:
 
 
 def test_output_is_prefixed_and_logged(run: Callable[..., Runner], screen: Screen, tmp_path: Path) -> None:
-    runner = run({"web": "echo hello; echo oops >&2; exec sleep 60", "beat": "echo tick; exec sleep 60"})
+    runner = run(
+        {"web": script("echo hello; echo oops >&2; exec sleep 60"), "beat": script("echo tick; exec sleep 60")}
+    )
     until(runner, lambda: all(word in screen.text() for word in ("hello", "oops", "tick")))
     assert "web     | hello\n" in screen.text()
     assert "beat    | tick\n" in screen.text()
@@ -62,7 +70,7 @@ def test_output_is_prefixed_and_logged(run: Callable[..., Runner], screen: Scree
 
 
 def test_a_dead_process_is_started_again_and_said_so(run: Callable[..., Runner], screen: Screen) -> None:
-    runner = run({"web": "exec sleep 60"})
+    runner = run({"web": script("exec sleep 60")})
     first = runner.processes[0].process.pid
     os.kill(first, signal.SIGKILL)
     until(runner, lambda: "started again" in screen.text())
@@ -72,13 +80,13 @@ def test_a_dead_process_is_started_again_and_said_so(run: Callable[..., Runner],
 
 
 def test_the_last_words_of_the_dead_are_kept(run: Callable[..., Runner], screen: Screen) -> None:
-    runner = run({"web": "printf 'no newline'; exit 3"})
+    runner = run({"web": script("printf 'no newline'; exit 3")})
     until(runner, lambda: "exit status 3" in screen.text())
     assert screen.text().index("web     | no newline\n") < screen.text().index("web ended")
 
 
 def test_what_a_dead_process_started_goes_with_it(run: Callable[..., Runner], screen: Screen, tmp_path: Path) -> None:
-    runner = run({"worker": "sleep 60 & echo $! > child; wait; wait; exec sleep 60"})
+    runner = run({"worker": script("sleep 60 & echo $! > child; wait; wait; exec sleep 60")})
     until(runner, lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text() != "")
     child = int((tmp_path / "child").read_text())
     os.kill(runner.processes[0].process.pid, signal.SIGKILL)
@@ -87,7 +95,7 @@ def test_what_a_dead_process_started_goes_with_it(run: Callable[..., Runner], sc
 
 
 def test_stop_is_polite_and_hears_the_goodbye(run: Callable[..., Runner], screen: Screen) -> None:
-    runner = run({"web": "trap 'echo goodbye; exit 0' TERM; echo up; while :; do sleep 0.05; done"})
+    runner = run({"web": script("trap 'echo goodbye; exit 0' TERM; echo up; while :; do sleep 0.05; done")})
     until(runner, lambda: "up" in screen.text())
     runner.stop()
     assert "web     | goodbye\n" in screen.text()
@@ -96,7 +104,7 @@ def test_stop_is_polite_and_hears_the_goodbye(run: Callable[..., Runner], screen
 
 def test_stop_ends_the_deaf_too(run: Callable[..., Runner], screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("devstack.runner.STOP_SECONDS", 0.3)
-    runner = run({"web": "trap '' TERM; echo up; while :; do sleep 0.05; done"})
+    runner = run({"web": script("trap '' TERM; echo up; while :; do sleep 0.05; done")})
     until(runner, lambda: "up" in screen.text())
     runner.stop()
     assert "web did not stop in 0.3 s and was killed" in screen.text()
@@ -104,14 +112,14 @@ def test_stop_ends_the_deaf_too(run: Callable[..., Runner], screen: Screen, monk
 
 
 def test_a_process_that_closes_its_output_goes_on(run: Callable[..., Runner], screen: Screen) -> None:
-    runner = run({"web": "exec sleep 60 >/dev/null 2>&1", "other": "echo up; exec sleep 60"})
+    runner = run({"web": script("exec sleep 60 >/dev/null 2>&1"), "other": script("echo up; exec sleep 60")})
     until(runner, lambda: runner.processes[0].silent and "up" in screen.text())
     runner.tick()
     assert runner.processes[0].process.poll() is None
 
 
 def test_a_line_without_end_is_cut(run: Callable[..., Runner], screen: Screen) -> None:
-    runner = run({"web": "head -c 200000 /dev/zero | tr '\\0' x; exec sleep 60"})
+    runner = run({"web": script("head -c 200000 /dev/zero | tr '\\0' x; exec sleep 60")})
     until(runner, lambda: screen.text().count("x") >= 3 * 65_536)
     assert screen.text().count("web     | xxx") >= 3
 
@@ -137,14 +145,14 @@ def killed_runner(folder: Path, command: str) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process of its parent's death")
 def test_processes_end_with_a_killed_runner(tmp_path: Path) -> None:
-    pid = killed_runner(tmp_path, "touch up; exec sleep 60")
+    pid = killed_runner(tmp_path, script("touch up; exec sleep 60"))
     assert wait_until(lambda: not alive(pid), PATIENCE)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_leftovers_of_a_killed_runner_are_ended_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("devstack.runner.STOP_SECONDS", 1.0)
-    pid = killed_runner(tmp_path, "trap '' TERM; touch up; while :; do sleep 0.05; done")
+    pid = killed_runner(tmp_path, script("trap '' TERM; touch up; while :; do sleep 0.05; done"))
     assert alive(pid)
     assert end_leftovers(tmp_path / "another home") == 0
     assert alive(pid)

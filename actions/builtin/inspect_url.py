@@ -118,7 +118,7 @@ def inspect_url(input: Url, *, parameters: Options) -> InspectedUrl:
     parts = split_url(input.url)
     tracking = [pair for pair in parts.pairs if _is_tracking(pair)]
     if tracking and parameters.strip_tracking:
-        parts = replace(parts, pairs=tuple(pair for pair in parts.pairs if pair not in tracking))
+        parts = parts.without(tracking)
     if parts.fragment and parameters.strip_fragment:
         parts = replace(parts, fragment=None)
     url = parts.to_url()

@@ -7,7 +7,8 @@ percent-encoding. What may change it stays: order of the query, empty path segme
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote_plus
 
 from actions.builtin.url_host import BadHost, Host, parse_host
@@ -55,6 +56,10 @@ class UrlParts:
     @property
     def is_default_port(self) -> bool:
         return self.port == DEFAULT_PORTS[self.scheme]
+
+    def without(self, dropped: Collection[Pair]) -> UrlParts:
+        """Return the URL without some parts of its query."""
+        return replace(self, pairs=_unless_empty(pair for pair in self.pairs if pair not in dropped))
 
     def to_url(self) -> str:
         """Write the URL; an empty query or fragment leaves no trace."""
@@ -161,9 +166,13 @@ def _without_dot_segments(path: str) -> str:
 
 
 def _pairs(query: str) -> tuple[Pair, ...]:
-    if not query:
-        return ()
-    return tuple(_pair(text) for text in query.split("&"))
+    return _unless_empty([_pair(text) for text in query.split("&")])
+
+
+def _unless_empty(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    """Return the pairs; none where there is nothing but `&` in the query."""
+    kept = tuple(pairs)
+    return kept if any(pair.text for pair in kept) else ()
 
 
 def _pair(text: str) -> Pair:

@@ -31,4 +31,4 @@ def test_its_logger_says_which_call_it_is() -> None:
 
 def test_it_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Context("r").attempt = 2  # type: ignore[misc]
+        Context("r").attempt = 2

@@ -75,7 +75,7 @@ def test_using_gives_a_changed_copy(enrich: ActionDefinition) -> None:
     assert enrich.timeout_s == 20
     assert registry.get("enrich-company") is enrich
     with pytest.raises(AttributeError):
-        enrich.timeout_s = 1  # type: ignore[misc]
+        enrich.timeout_s = 1
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_bad_name_is_told(enrich: ActionDefinition, name: str) -> None:
 def test_it_goes_above_functions_with_a_name() -> None:
     with pytest.raises(ActionDefinitionError, match=r'Write @action\("the-name"\)'):
 
-        @action  # type: ignore[arg-type]
+        @action
         def function(input: Company) -> None: ...
 
     with pytest.raises(ActionDefinitionError, match="goes above a function"):

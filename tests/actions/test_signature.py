@@ -50,7 +50,7 @@ def test_the_three_kinds_of_types_take_the_same_input() -> None:
     for kind in (Model, Data, Typed):
 
         @action(f"takes-{kind.__name__.lower()}")
-        def function(input: kind) -> dict[str, Any]:  # type: ignore[valid-type]
+        def function(input: kind) -> dict[str, Any]:
             return {}
 
         assert function.check_input(b'{"url": "x"}') is None
@@ -61,7 +61,7 @@ def test_the_three_kinds_of_types_take_the_same_input() -> None:
 
 def test_other_objects_are_inputs_too() -> None:
     @action("any-object")
-    def any_object(input: dict):  # type: ignore[no-untyped-def, type-arg]
+    def any_object(input: dict):
         return input
 
     @action("one-of-two")
@@ -91,20 +91,20 @@ def test_types_of_the_enclosing_function_are_found() -> None:
 
 
 def test_output_kinds() -> None:
-    def single(input: Model) -> Result: ...  # type: ignore[empty-body]
-    def untyped(input: Model): ...  # type: ignore[no-untyped-def]
-    def listed(input: Model) -> list[Result]: ...  # type: ignore[empty-body]
-    def sequence(input: Model) -> Sequence[Result]: ...  # type: ignore[empty-body]
-    def iterable(input: Model) -> Iterable[Result]: ...  # type: ignore[empty-body]
-    def annotated(input: Model) -> Annotated[list[Result], "x"]: ...  # type: ignore[empty-body]
+    def single(input: Model) -> Result: ...
+    def untyped(input: Model): ...
+    def listed(input: Model) -> list[Result]: ...
+    def sequence(input: Model) -> Sequence[Result]: ...
+    def iterable(input: Model) -> Iterable[Result]: ...
+    def annotated(input: Model) -> Annotated[list[Result], "x"]: ...
     def generator(input: Model) -> Generator[Result, None, None]:
         yield Result(name="")
 
-    def untyped_generator(input: Model):  # type: ignore[no-untyped-def]
+    def untyped_generator(input: Model):
         yield 1
 
-    async def coroutine(input: Model) -> Result: ...  # type: ignore[empty-body]
-    async def async_list(input: Model) -> list[Result]: ...  # type: ignore[empty-body]
+    async def coroutine(input: Model) -> Result: ...
+    async def async_list(input: Model) -> list[Result]: ...
     async def async_generator(input: Model) -> AsyncIterator[Result]:
         yield Result(name="")
 
@@ -182,7 +182,7 @@ def test_a_many_action_shows_max_results_among_its_parameters() -> None:
 
 
 def no_input() -> None: ...
-def no_type(input): ...  # type: ignore[no-untyped-def]
+def no_type(input): ...
 def only_parameters(parameters: Model) -> None: ...
 def only_keywords(*, input: Model) -> None: ...
 def integer(input: int) -> None: ...
@@ -195,18 +195,18 @@ def extra_default(input: Model, *, client: str = "x") -> None: ...
 def star(input: Model, *more: str) -> None: ...
 def stars(input: Model, **more: str) -> None: ...
 def star_first(*inputs: Model) -> None: ...
-def untyped_parameters(input: Model, *, parameters) -> None: ...  # type: ignore[no-untyped-def]
+def untyped_parameters(input: Model, *, parameters) -> None: ...
 def integer_parameters(input: Model, *, parameters: int) -> None: ...
 def wrong_context(input: Model, *, context: dict[str, str]) -> None: ...
-def unknown_name(input: Modell) -> None: ...  # type: ignore[name-defined]  # noqa: F821
-def type_checking_only(input: Model) -> Decimal: ...  # type: ignore[empty-body]
-def no_schema(input: Model) -> ActionDefinition: ...  # type: ignore[empty-body]
-def async_without_yield(input: Model) -> AsyncIterator[int]: ...  # type: ignore[empty-body]
-def yields_single(input: Model) -> int:  # type: ignore[misc]
+def unknown_name(input: Modell) -> None: ...  # noqa: F821
+def type_checking_only(input: Model) -> Decimal: ...
+def no_schema(input: Model) -> ActionDefinition: ...
+def async_without_yield(input: Model) -> AsyncIterator[int]: ...
+def yields_single(input: Model) -> int:
     yield 1
 
 
-async def yields_single_async(input: Model) -> Iterator[int]:  # type: ignore[misc]
+async def yields_single_async(input: Model) -> Iterator[int]:
     yield 1
 
 

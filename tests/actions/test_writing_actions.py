@@ -69,7 +69,7 @@ async def _call(definition: Any, line: bytes, parameters: dict[str, Any]) -> lis
     value = definition.call(*loaded)
     if definition.output_kind == "many":
         limits = {"max_items": 100, "max_bytes_each": 1_000, "max_bytes_total": 10_000}
-        return await definition.dump_outputs_async(value, **limits)  # type: ignore[no-any-return]
+        return await definition.dump_outputs_async(value, **limits)
     return [definition.dump_output(await value if inspect.isawaitable(value) else value, max_bytes=1_000)]
 
 
@@ -136,7 +136,7 @@ def test_the_message_it_shows(guide: dict[str, ModuleType]) -> None:
     with pytest.raises(ActionDefinitionError) as caught:
 
         @action("check-iban-again")
-        def check_iban(input):  # type: ignore[no-untyped-def]
+        def check_iban(input):
             return input
 
     assert str(caught.value).partition("): ")[2] == shown.partition("): ")[2]

@@ -1,0 +1,253 @@
+"""An installation of real processes, started as the Procfile says, that tests talk to over HTTP and may break."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from devstack.home import PROJECT, Home
+from devstack.processes import end_with_parent, signal_group, tail
+from devstack.runner import read_procfile
+from devstack.servers import Servers
+from devstack.temporary import TemporaryServers
+
+PATIENCE_S = 60.0  # bounds a wait; says nothing about how long anything should take
+POLL_S = 0.1
+REQUEST_TIMEOUT_S = 10.0
+POLITE_STOP_S = 15.0
+LEASE_SECONDS = 2
+ENDED = frozenset({"SUCCEEDED", "PARTIAL_SUCCEEDED", "FAILED", "INVALID", "STOPPED"})
+
+
+@dataclass(frozen=True)
+class Execution:
+    """One call of a sample action, as it noted it itself."""
+
+    run_uid: str
+    index: int
+    attempt: int
+    pid: int
+
+
+class Installation:
+    """Own servers, own database, own processes. `folder` keeps the logs and the trace of the sample actions.
+
+    `processes` are names of the Procfile; the others can be started later.
+    """
+
+    def __init__(
+        self, folder: Path, *, processes: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self.folder = folder
+        self._commands = read_procfile(PROJECT / "Procfile")
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._temporary = TemporaryServers()
+        try:
+            # The same servers by their home, since tests stop and start them one by one.
+            self.servers = Servers.of(Home(self._temporary.folder), {}, durable=False)
+            self.port = _free_port()
+            self.trace = folder / "trace"
+            self.trace.touch()
+            self.environment = self._environment() | dict(environment or {})
+            self.manage("migrate", "-v", "0")
+            self.key = self.manage("create_key", "--workspace", "Tests", "--email", "ada@example.com").stdout.strip()
+            self.client = Client(f"http://127.0.0.1:{self.port}", self.key)
+            self.start(*(self._commands if processes is None else processes))
+        except BaseException:
+            self.close()
+            raise
+
+    def _environment(self) -> dict[str, str]:
+        ours = ("RUNYARD_", "DJANGO_", "PYTEST_", "PG")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+        return kept | {
+            **self._temporary.environment,
+            "SECRET_KEY": "only-for-tests",
+            "PORT": str(self.port),
+            "PATH": f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "TRACE": str(self.trace),
+            "RUNYARD_HOME": str(self._temporary.folder),
+            "RUNYARD_ACTIONS": "tests.system.sample_actions",
+            "RUNYARD_LEASE_SECONDS": str(LEASE_SECONDS),
+            "RUNYARD_RUNS_CONCURRENCY": "2",
+        }
+
+    # --- Processes
+
+    def start(self, *names: str) -> None:
+        """Start processes of the Procfile that do not run, and return when `/readyz` has seen them."""
+        for name in names:
+            if self.is_up(name):
+                continue
+            with open(self.log(name), "ab") as log:
+                self._running[name] = subprocess.Popen(
+                    ["/bin/sh", "-c", f"exec {self._commands[name]}"], cwd=PROJECT, env=self.environment,
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                    preexec_fn=end_with_parent,
+                )  # fmt: skip
+        until(lambda: self._are_seen(names), lambda: f"{names} are not up\n{self.logs()}")
+
+    def _are_seen(self, names: Sequence[str]) -> bool:
+        for name in names:
+            assert self.is_up(name), f"{name} ended at its start\n{self.logs()}"
+        try:
+            seen = self.client.get("/readyz").json()
+        except requests.ConnectionError:
+            return False
+        workers = seen["workers"]
+        answers = {
+            "web": True,
+            "worker-runs": workers["runs"]["ok"],
+            "worker-system": workers["system"]["ok"],
+            "beat": seen["beat"]["ok"],
+        }
+        return all(answers[name] for name in names)
+
+    def is_up(self, name: str) -> bool:
+        process = self._running.get(name)
+        return process is not None and process.poll() is None
+
+    def pid(self, name: str) -> int:
+        return self._running[name].pid
+
+    def signal(self, name: str, signal_number: int) -> None:
+        """Send a signal to a process and all that it started."""
+        signal_group(self.pid(name), signal_number)
+
+    def stop(self, name: str) -> None:
+        """End a process politely, as an operator would."""
+        self._running[name].terminate()
+        assert self._running[name].wait(POLITE_STOP_S) is not None
+
+    def kill(self, name: str) -> None:
+        """Kill a process with all that it started, at once."""
+        self.signal(name, signal.SIGKILL)
+        self._running[name].wait()
+
+    def restore(self) -> None:
+        """Bring back whatever a test took away."""
+        self.servers.start()
+        self.start(*self._commands)
+
+    def close(self) -> None:
+        """End everything, whatever state it is in."""
+        for process in self._running.values():
+            signal_group(process.pid, signal.SIGKILL)
+            process.wait()
+        self._temporary.stop()
+
+    # --- Looking in
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def logs(self, lines: int = 40) -> str:
+        """Return the end of every log, for a failed test's message."""
+        return "\n".join(f"--- {name}\n{tail(self.log(name), lines)}" for name in self._commands)
+
+    def executions(self, run_uid: str) -> list[Execution]:
+        """Return every call of a sample action for a run, in the order they were begun."""
+        rows = [line.split() for line in self.trace.read_text().splitlines()]
+        return [
+            Execution(uid, int(index), int(attempt), int(pid)) for uid, index, attempt, pid in rows if uid == run_uid
+        ]
+
+    def wait_for_executions(self, run_uid: str, count: int) -> list[Execution]:
+        """Return when at least `count` calls have begun."""
+        until(
+            lambda: len(self.executions(run_uid)) >= count,
+            lambda: f"{len(self.executions(run_uid))} of {count} executions\n{self.logs()}",
+        )
+        return self.executions(run_uid)
+
+    def wait_for_end(self, run_uid: str, seconds: float = PATIENCE_S) -> dict[str, Any]:
+        """Return the run when it has ended."""
+        return self.wait_for(run_uid, lambda run: run["status"] in ENDED, seconds)
+
+    def wait_for(
+        self, run_uid: str, condition: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE_S
+    ) -> dict[str, Any]:
+        until(lambda: condition(self.status(run_uid)), lambda: f"{self.status(run_uid)}\n{self.logs()}", seconds)
+        return self.client.get(f"/v1/runs/{run_uid}").json()
+
+    def status(self, run_uid: str) -> dict[str, Any]:
+        return self.client.get(f"/v1/runs/{run_uid}/status").json()
+
+    def launch(self, action: str, inputs: Sequence[Any], **fields: Any) -> str:
+        """Launch an async run, require the 202, and return its uid."""
+        answer = self.client.post(f"/v1/actions/{action}/async", json={"inputs": list(inputs), **fields})
+        assert answer.status_code == 202, answer.text
+        return answer.json()["run_uid"]
+
+    def manage(self, *words: str, input: bytes = b"", expect: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run `manage.py` as an operator does, in a shell without a terminal."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *words], cwd=PROJECT, env=self.environment, input=input,
+            capture_output=True, check=False, timeout=PATIENCE_S,
+        )  # fmt: skip
+        told = subprocess.CompletedProcess(words, done.returncode, done.stdout.decode(), done.stderr.decode())
+        assert expect is None or told.returncode == expect, f"{words}: {told.returncode}\n{told.stdout}{told.stderr}"
+        return told
+
+
+class Client:
+    """What a caller has: an address, a key and `requests`."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self.url = url
+        self.session = requests.Session()
+        self.session.trust_env = False  # no proxy of the environment for this machine's own ports
+        self.session.headers["X-API-Key"] = key
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        """GET a path, or a whole URL as pagination headers give them."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return self.request("POST", path, **options)
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        url = path if path.startswith("http") else self.url + path
+        return self.session.request(method, url, **{"timeout": REQUEST_TIMEOUT_S} | options)
+
+    def pages(self, path: str) -> list[Any]:
+        """Return a whole list by following `X-Pagination-Next`."""
+        rows: list[Any] = []
+        following: str | None = path
+        while following:
+            answer = self.get(following)
+            assert answer.status_code == 200, answer.text
+            rows += answer.json()
+            following = answer.headers.get("X-Pagination-Next")
+        return rows
+
+    def outputs(self, run_uid: str) -> list[Any]:
+        """Return all outputs, as one NDJSON stream gives them."""
+        answer = self.get(f"/v1/runs/{run_uid}/outputs", headers={"Accept": "application/x-ndjson"})
+        assert answer.headers["Content-Type"] == "application/x-ndjson", answer.text
+        return [json.loads(line) for line in answer.content.splitlines()]
+
+
+def until(condition: Callable[[], bool], message: Callable[[], str], seconds: float = PATIENCE_S) -> None:
+    """Return as soon as `condition()` holds; fail with `message()` when it still does not after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, message()
+        time.sleep(POLL_S)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,98 @@
+"""Actions that say what was really executed: each call first appends a line to the file that TRACE names.
+
+Loaded by the tests' installations through RUNYARD_ACTIONS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+
+from pydantic import BaseModel
+
+from actions import ActionError, Context, Retry, action
+
+
+class Number(BaseModel):
+    number: int
+
+
+class Square(BaseModel):
+    number: int
+    square: int
+
+
+class Seconds(BaseModel):
+    number: int
+    seconds: float = 0.0
+
+
+def note(context: Context) -> None:
+    """Append who executes what. One write to a file opened for appending is whole, whoever else writes or dies."""
+    line = f"{context.run_uid} {context.input_index} {context.attempt} {os.getpid()}\n"
+    file = os.open(os.environ["TRACE"], os.O_WRONLY | os.O_APPEND)
+    os.write(file, line.encode())
+    os.close(file)
+
+
+def squared(number: int) -> Square:
+    return Square(number=number, square=number**2)
+
+
+@action("square")
+def square(input: Number, *, context: Context) -> Square:
+    """Square a number."""
+    note(context)
+    return squared(input.number)
+
+
+@action("square-slowly")
+def square_slowly(input: Seconds, *, context: Context) -> Square:
+    """Square a number, taking the time that the input says."""
+    note(context)
+    time.sleep(input.seconds)
+    return squared(input.number)
+
+
+@action("square-in-threads", concurrency=4, timeout_s=1)
+def square_in_threads(input: Seconds, *, context: Context) -> Square:
+    """Square numbers side by side; a long sleep hears no interruption."""
+    note(context)
+    time.sleep(input.seconds)
+    return squared(input.number)
+
+
+@action("square-on-a-loop", concurrency=50, timeout_s=1)
+async def square_on_a_loop(input: Seconds, *, context: Context) -> Square:
+    """Square numbers side by side on an event loop."""
+    note(context)
+    await asyncio.sleep(input.seconds)
+    return squared(input.number)
+
+
+@action("square-at-second-try", max_attempts=2)
+def square_at_second_try(input: Seconds, *, context: Context) -> Square:
+    """Square a number, at the first try asking to be called again after the time that the input says."""
+    note(context)
+    if context.attempt == 1:
+        raise Retry(after_s=input.seconds, reason="not yet")
+    return squared(input.number)
+
+
+@action("refuse-odd")
+def refuse_odd(input: Number, *, context: Context) -> Square:
+    """Square even numbers."""
+    note(context)
+    if input.number % 2:
+        raise ActionError("ODD", f"{input.number} is odd", {"number": input.number})
+    return squared(input.number)
+
+
+@action("count-to")
+def count_to(input: Number, *, context: Context) -> Iterator[Number]:
+    """Yield the numbers from 1 to the input's."""
+    note(context)
+    for number in range(1, input.number + 1):
+        yield Number(number=number)

@@ -24,6 +24,7 @@ from django.db import close_old_connections, connections
 
 app = Celery("runyard", fixups=[])
 app.config_from_object("django.conf:settings", namespace="CELERY")
+app.set_default()  # for every thread: the web's ring from threads that did not make the app
 
 
 @signals.import_modules.connect

@@ -16,14 +16,16 @@ from typing import Any
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from runs import dispatch, lifecycle
-from runs.chunks import DoneBits, pack_json, pack_lines
+from runs.chunks import DoneBits, pack_json, pack_lines, unpack_lines
 from runs.dispatch import Lease, Release, Retries
-from runs.models import Batch, BatchStatus, ResultChunk, RunProgress, RunStatus
+from runs.models import Batch, BatchStatus, ResultChunk, Run, RunProgress, RunStatus
 
 log = structlog.get_logger(__name__)
+
+RUN_ERROR = ("label", "error_label", "message", "scope", "params", "error_ref")
 
 
 class LeaseLost(Exception):
@@ -82,7 +84,7 @@ def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: dat
             _result_chunk(lease, final, now=now).save(force_insert=True)
         progress = _count(lease, final, retried=len(outcomes) - len(final))
         if progress.remaining == 0:
-            lifecycle.finish(progress, now=now)
+            lifecycle.finish(progress, last_error=_last_error(progress), now=now)
         elif where_to:
             _settle(lease, where_to, now=now)
 
@@ -136,26 +138,37 @@ def _count(lease: Lease, final: Sequence[Outcome], *, retried: int) -> RunProgre
     raise LeaseLost
 
 
+def _last_error(progress: RunProgress) -> dict[str, Any] | None:
+    """Return the error of an input that failed late, for the run to show; None where none failed."""
+    if not progress.failed_count:
+        return None
+    chunk = ResultChunk.objects.filter(run=progress.run_id, failed_count__gt=0).order_by("-pk").first()
+    error = from_json(unpack_lines(chunk.failures)[-1]) if chunk and chunk.failures else {}
+    return {name: error[name] for name in RUN_ERROR if name in error} or None
+
+
 def _settle(lease: Lease, released: Release, *, now: datetime) -> None:
     """See to a run that goes on: its batch can be claimed again, or all that is left of it waits for a time.
 
     Workers that let go at once are in line here, behind the progress row: the last one sees what the others did.
     """
-    batches = Batch.objects.filter(run_id=lease.run_id)
     if released.status == BatchStatus.READY:
-        run = batches.select_related("run").get(pk=lease.batch_id).run
+        run = Run.objects.get(pk=lease.run_id)
         dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
         return
-    if batches.filter(status__in=[BatchStatus.READY, BatchStatus.LEASED]).exists():
+    # One look for each status: each is answered by an index of its own, whatever the number of batches.
+    batches = Batch.objects.filter(run_id=lease.run_id)
+    if any(batches.filter(status=status).exists() for status in (BatchStatus.READY, BatchStatus.LEASED)):
         return
-    next_retry = batches.filter(status=BatchStatus.WAITING).order_by("ready_at").values_list("ready_at", flat=True)[:1]
-    lifecycle.move(
-        lease.run_id,
-        RunStatus.SCHEDULED,
-        now=now,
-        postponed_until=next_retry[0],
-        reason="every input left waits to be tried again",
-    )
+    first_waiting = batches.filter(status=BatchStatus.WAITING).order_by("ready_at").first()
+    if first_waiting:
+        lifecycle.move(
+            lease.run_id,
+            RunStatus.SCHEDULED,
+            now=now,
+            postponed_until=first_waiting.ready_at,
+            reason="every input left waits to be tried again",
+        )
 
 
 def _result_chunk(lease: Lease, final: Sequence[Outcome], *, now: datetime) -> ResultChunk:

@@ -42,7 +42,7 @@ def ring(times: int = 1) -> bool:
                 current_app.send_task(WAKE, queue=QUEUE, producer=producer, retry=False, expires=EXPIRES_S)
     except Exception as error:  # kombu, redis and socket errors alike: none of them is the caller's trouble
         _silent_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
-        log.warning("doorbell_failed", error=type(error).__name__)
+        log.warning("doorbell_failed", error=f"{type(error).__name__}: {error}")
         return False
     return True
 
@@ -54,7 +54,7 @@ def count() -> int | None:
             channel: Any = connection.default_channel
             return int(channel.client.llen(QUEUE))
     except Exception as error:
-        log.warning("wakes_not_counted", error=type(error).__name__)
+        log.warning("wakes_not_counted", error=f"{type(error).__name__}: {error}")
         return None
 
 

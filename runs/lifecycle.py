@@ -93,15 +93,15 @@ def outcome(*, input_count: int, succeeded_count: int) -> RunStatus:
     return S.PARTIAL_SUCCEEDED if succeeded_count else S.FAILED
 
 
-def finish(progress: RunProgress, *, now: datetime) -> bool:
-    """End a run whose every input has a result. Returns whether this call did it.
+def finish(progress: RunProgress, *, last_error: dict[str, Any] | None, now: datetime) -> bool:
+    """End a run whose every input has a result, with the error of one that failed. Returns whether this call did it.
 
     For whoever brought `remaining` to 0, in that transaction, holding the progress row.
     """
     if progress.remaining:
         raise ValueError("a run ends only when every input has a result")
     status = outcome(input_count=progress.input_count, succeeded_count=progress.succeeded_count)
-    return move(progress.run_id, status, now=now, finished_at=now, postponed_until=None)
+    return move(progress.run_id, status, now=now, finished_at=now, postponed_until=None, last_error=last_error)
 
 
 def is_terminal(status: str) -> bool:

@@ -246,6 +246,9 @@ class Batch(models.Model):
             ),
             models.Index(fields=["leased_until"], name="batch_leased", condition=models.Q(status=BatchStatus.LEASED)),
             models.Index(fields=["ready_at"], name="batch_waiting", condition=models.Q(status=BatchStatus.WAITING)),
+            models.Index(
+                fields=["run", "ready_at"], name="batch_waiting_of_run", condition=models.Q(status=BatchStatus.WAITING)
+            ),
         ]
 
 

@@ -458,6 +458,12 @@ class Migration(migrations.Migration):
             model_name="batch",
             index=models.Index(condition=models.Q(("status", "WAITING")), fields=["ready_at"], name="batch_waiting"),
         ),
+        migrations.AddIndex(
+            model_name="batch",
+            index=models.Index(
+                condition=models.Q(("status", "WAITING")), fields=["run", "ready_at"], name="batch_waiting_of_run"
+            ),
+        ),
         migrations.AddConstraint(
             model_name="batch",
             constraint=models.UniqueConstraint(fields=("run", "first_index"), name="batch_place_unique"),

@@ -25,7 +25,7 @@ MARKER = "RUNYARD_RUNNER"
 STOP_SECONDS = 6.5  # of the 10 that a stop may take; the servers have the rest
 RESTART_SECONDS = 0.5  # doubled at each death, up to
 LONGEST_RESTART_SECONDS = 15.0
-SETTLED_SECONDS = 30.0  # a process that lived this long starts again without delay's growth
+SETTLED_SECONDS = 30.0  # from then on a process has proved that it can start
 TICK_SECONDS = 0.1
 LOG_BYTES = 10_000_000
 LINE_BYTES = 64 * 1024
@@ -140,6 +140,10 @@ class ManagedProcess:
         self.output = self.process.stdout.fileno()
         os.set_blocking(self.output, False)
 
+    def age(self) -> float:
+        """Return the seconds since the last start."""
+        return time.monotonic() - self._started_at
+
     def lines(self) -> list[bytes]:
         """Return the whole lines that the process has written since the last call."""
         try:
@@ -158,7 +162,7 @@ class ManagedProcess:
         signal_group(self.process.pid, signal.SIGKILL)
         assert self.process.stdout is not None
         self.process.stdout.close()
-        if time.monotonic() - self._started_at > SETTLED_SECONDS:
+        if self.age() > SETTLED_SECONDS:
             self._deaths = 0
         delay = min(RESTART_SECONDS * 2.0**self._deaths, LONGEST_RESTART_SECONDS)
         self._deaths += 1
@@ -206,6 +210,13 @@ class Runner:
                 managed.start()
                 self._selector.register(managed.output, selectors.EVENT_READ, managed)
                 self._console.say(f"{managed.name} started again (process {managed.process.pid})")
+
+    def replace(self, name: str, reason: str) -> None:
+        """Kill a process that runs but does no good; the next tick starts it again. A young one is given its time."""
+        for managed in self.processes:
+            if managed.name == name and managed.restart_at is None and managed.age() > SETTLED_SECONDS:
+                self._console.say(f"{name} {reason} and is replaced")
+                signal_group(managed.process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """Stop everything: politely first, then, after STOP_SECONDS, for certain.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -45,14 +46,15 @@ DATABASES = {"default": environ.Env().db_url_config(os.environ["DATABASE_URL"])}
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "config"]
 """
 WEB = """
-import os
+import json, os
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/readyz" or self.headers["X-API-Key"] else 401)
         self.end_headers()
-        self.wfile.write(b"pid %d" % os.getpid())
+        health = {"broker": {"ok": True}, "workers": {}, "beat": {"ok": True, "age_s": 1.0}, "pid": os.getpid()}
+        self.wfile.write(json.dumps(health).encode())
 
 print("listening", flush=True)
 HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
@@ -105,7 +107,7 @@ class Project:
 
     def web_pid(self) -> int:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as answer:
-            return int(answer.read().split()[1])
+            return int(json.load(answer)["pid"])
 
     def server_pids(self) -> list[int]:
         files = (self.home / "postgres" / "postmaster.pid", self.home / "valkey" / "valkey.pid")

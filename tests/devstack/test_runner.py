@@ -177,3 +177,19 @@ def test_the_procfile_is_read(tmp_path: Path) -> None:
     procfile.write_text("web run\n")
     with pytest.raises(DevstackError, match="web run"):
         read_procfile(procfile)
+
+
+def test_a_process_that_does_no_good_is_replaced(
+    run: Callable[..., Runner], screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = run({"web": "sleep 60", "beat": "sleep 60"})
+    web, beat = (managed.process.pid for managed in runner.processes)
+    os.kill(web, signal.SIGSTOP)
+    runner.replace("web", "is young")
+    assert screen.text() == ""
+    monkeypatch.setattr("devstack.runner.SETTLED_SECONDS", 0.0)
+    runner.replace("web", "is deaf")
+    until(runner, lambda: "web started again" in screen.text())
+    assert "web is deaf and is replaced" in screen.text()
+    assert not alive(web)
+    assert alive(beat)

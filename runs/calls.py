@@ -86,16 +86,21 @@ class Call:
     def failure(self, offset: int, attempt: int, started_at: float, error: BaseException) -> Outcome:
         """Return the outcome of a call that raised `error`: a retry where the action asked for one, else a failure."""
         finished_at = time.time()
-        if isinstance(error, Retry) and attempt < self.limits.max_attempts:
-            wait_s = backoff_s(attempt) if error.after_s is None else error.after_s
-            return Outcome(offset, attempt, started_at, finished_at, retry_at=finished_at + wait_s)
         error_ref = str(input_uid(self.run_uid, self.first_index + offset))
-        return Outcome(offset, attempt, started_at, finished_at, error=self._stored(error, attempt, error_ref))
+        try:
+            if isinstance(error, Retry) and attempt < self.limits.max_attempts:
+                wait_s = backoff_s(attempt) if error.after_s is None else error.after_s
+                return Outcome(offset, attempt, started_at, finished_at, retry_at=finished_at + wait_s)
+            stored = self._stored(error, attempt, error_ref)
+        except Exception:  # a subclass of our errors that was never initialised, or changed since
+            stored = self._unexpected(error, error_ref)
+        return Outcome(offset, attempt, started_at, finished_at, error=stored)
 
     def _stored(self, error: BaseException, attempt: int, error_ref: str) -> dict[str, Any]:
         match error:
             case ActionError():
-                return input_error(error.label, error.message, params=error.params, error_ref=error_ref)
+                told = ActionError(error.label, error.message, error.params)  # checks what was changed since
+                return input_error(told.label, told.message, params=told.params, error_ref=error_ref)
             case InputTimeout():
                 timeout_s = self.limits.timeout_s
                 message = f"The action took longer than its time limit of {timeout_s:g} s."
@@ -115,6 +120,9 @@ class Call:
                 )
             case ApiError():
                 return input_error(error.label, error.message, params=error.params, error_ref=error_ref)
+        return self._unexpected(error, error_ref)
+
+    def _unexpected(self, error: BaseException, error_ref: str) -> dict[str, Any]:
         log.error("action_failed", action=self.definition.name, error_ref=error_ref, exc_info=error)
         text = _text_of(error)
         message = f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -124,7 +132,7 @@ class Call:
 def _text_of(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # an exception whose own __str__ fails is still its input's failure, not the worker's
+    except BaseException:  # an exception whose own __str__ fails is still its input's failure, not the worker's
         return ""
 
 

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
+from actions.models import Action
 from runs import lifecycle
 from runs.chunks import DoneBits
 from runs.models import EXECUTABLE, Batch, BatchStatus, ReadyRun, Run, RunStatus
@@ -40,7 +41,7 @@ class Lease:
     generation: int
     run_id: int
     run_uid: uuid.UUID
-    action_name: str
+    action: Action
     parameters: dict[str, Any]
     identity_ids: Any
     identity_mode: str
@@ -104,7 +105,7 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Leas
         claimed = cursor.fetchone()
     if claimed is None:
         return None
-    batch = Batch.objects.select_related("run__progress", "chunk").get(pk=claimed[0])
+    batch = Batch.objects.select_related("run__progress", "run__action", "chunk").get(pk=claimed[0])
     # Status and epoch come from one snapshot: either the epoch is from before a stop, and fences this claim out
     # later, or the status tells of it now.
     run, progress = batch.run, batch.run.progress
@@ -121,7 +122,7 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Leas
         generation=progress.generation,
         run_id=run.pk,
         run_uid=run.uid,
-        action_name=run.action_name,
+        action=run.action,
         parameters=run.parameters,
         identity_ids=run.identity_ids,
         identity_mode=run.identity_mode,

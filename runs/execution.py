@@ -76,6 +76,9 @@ def execute(lease: Lease, *, stop_at: float) -> None:
     except LeaseLost:
         log.info("lease_lost", run_uid=str(lease.run_uid), batch=lease.first_index)
         runner.abandon()
+    except Exception:
+        runner.abandon()
+        raise
     finally:
         keeper.let_go()
     if runner.is_stuck:
@@ -97,7 +100,7 @@ def _run(lease: Lease, runner: Runner, *, stop_at: float) -> None:
 
 
 def _call_of(lease: Lease) -> Call:
-    definition, row = catalogue.find(lease.action_name)
+    definition, row = catalogue.entry(lease.action)
     parameters, max_results = definition.split_max_results(lease.parameters)
     return Call(
         definition=definition,

@@ -87,6 +87,10 @@ class SequentialRunner(_Queue):
 
     is_stuck = False
 
+    def __init__(self, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
+        super().__init__(call, work, on_start)
+        alarm.install()
+
     def step(self, until: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         size = 0
@@ -219,6 +223,7 @@ class AsyncRunner(_Queue):
     def __init__(self, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
         super().__init__(call, work, on_start)
         self._loop = event_loop()
+        alarm.install()
         self._in_hand: dict[asyncio.Task[Outcome], _OnLoop] = {}
 
     is_stuck = False
@@ -254,13 +259,10 @@ class AsyncRunner(_Queue):
 
     def _is_blocking(self) -> bool:
         """Whether a call past its limit holds the loop; asked by the alarm, in the middle of whatever runs."""
+        alarm.arm(GRACE_S, self._is_blocking)  # the next call may hold the loop too
         running = asyncio.current_task(self._loop)
         one = self._in_hand.get(running) if running else None
-        limit_s = self.call.limits.timeout_s
-        if one is not None and time.time() - one.started_at >= limit_s:
-            return True
-        alarm.arm(GRACE_S, self._is_blocking)
-        return False
+        return one is not None and time.time() - one.started_at >= self.call.limits.timeout_s
 
     @property
     def is_finished(self) -> bool:

@@ -24,6 +24,10 @@ class Alarm:
         self._armed = False
         self._may_raise: Callable[[], bool] | None = None
 
+    def install(self) -> None:
+        """Take SIGALRM. For the start of each batch: an action may have taken it for itself."""
+        signal.signal(signal.SIGALRM, self._ring)
+
     def call(self, timeout_s: float, function: Callable[[], Any]) -> Any:
         """Return what `function` does.
 
@@ -43,8 +47,6 @@ class Alarm:
 
     def arm(self, timeout_s: float, may_raise: Callable[[], bool] | None = None) -> None:
         """Go off once after `timeout_s`, raising in whatever runs then, if `may_raise` says so at that moment."""
-        if signal.getsignal(signal.SIGALRM) != self._ring:
-            signal.signal(signal.SIGALRM, self._ring)
         self._may_raise = may_raise
         self._armed = True
         signal.setitimer(signal.ITIMER_REAL, max(timeout_s, 0.001))
@@ -54,9 +56,10 @@ class Alarm:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _ring(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._armed and (self._may_raise is None or self._may_raise()):
-            self._armed = False
-            raise InputTimeout
+        if self._armed:
+            self._armed = False  # before the question, which may arm it again
+            if self._may_raise is None or self._may_raise():
+                raise InputTimeout
 
 
 alarm = Alarm()

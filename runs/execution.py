@@ -87,7 +87,7 @@ def execute(lease: Lease, *, stop_at: float) -> None:
 
 def _run(lease: Lease, runner: Runner, *, stop_at: float) -> None:
     while True:
-        outcomes = runner.step(time.monotonic() + CHECKPOINT_S)
+        outcomes = runner.step(_next_look(stop_at))
         if keeper.is_lost:
             raise LeaseLost
         if time.monotonic() >= stop_at:
@@ -97,6 +97,12 @@ def _run(lease: Lease, runner: Runner, *, stop_at: float) -> None:
             checkpoint.write(lease, outcomes, release=finished)
         if finished:
             return
+
+
+def _next_look(stop_at: float) -> float:
+    """Return when to look up from the work: at the end of the slice, and each second before and after it."""
+    now = time.monotonic()
+    return min(now + CHECKPOINT_S, stop_at if now < stop_at else float("inf"))
 
 
 def _call_of(lease: Lease) -> Call:

@@ -1,0 +1,102 @@
+"""What the tests of runs share. Loaded before Django's settings are, so models are imported inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel
+
+from actions import ActionDefinition, action, registry
+
+if TYPE_CHECKING:
+    from tests.factories import Api, Member
+
+
+class Number(BaseModel):
+    n: int
+
+
+@pytest.fixture(autouse=True)
+def actions_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+
+
+@pytest.fixture
+def acme(db: None) -> Member:
+    from tests.factories import member
+
+    return member()
+
+
+@pytest.fixture
+def api(acme: Member) -> Api:
+    from tests.factories import Api
+
+    return Api(acme.key)
+
+
+@pytest.fixture
+def other(db: None) -> Member:
+    """A member of another workspace."""
+    from tests.factories import member
+
+    return member("Globex", "hank@globex.test")
+
+
+@pytest.fixture
+def double() -> ActionDefinition:
+    """`double`: {"n": 2} gives {"n": 4}."""
+
+    @action("double")
+    def double(input: Number) -> Number:
+        """Twice the number."""
+        return Number(n=input.n * 2)
+
+    return double
+
+
+@pytest.fixture
+def count_up() -> ActionDefinition:
+    """`count-up`: {"n": 3} gives 0, 1 and 2, three outputs."""
+
+    @action("count-up")
+    def count_up(input: Number) -> Iterator[int]:
+        yield from range(input.n)
+
+    return count_up
+
+
+@pytest.fixture
+def bell() -> Iterator[Any]:
+    """The broker's client, with no wake waiting."""
+    from celery import current_app
+
+    from runs import doorbell
+
+    with current_app.connection_for_write() as broker:
+        client = broker.default_channel.client
+        client.delete(doorbell.QUEUE)
+        yield client
+
+
+@pytest.fixture
+def side_by_side() -> Callable[..., list[Any]]:
+    """Call functions at once, each in a thread with a database connection of its own; return what they returned."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from django.db import connection
+
+    def call(function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    def run(*functions: Callable[[], Any]) -> list[Any]:
+        with ThreadPoolExecutor(len(functions)) as pool:
+            return [future.result(timeout=30) for future in [pool.submit(call, one) for one in functions]]
+
+    return run

@@ -105,7 +105,9 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Leas
         claimed = cursor.fetchone()
     if claimed is None:
         return None
-    batch = Batch.objects.select_related("run__progress", "run__action", "chunk").get(pk=claimed[0])
+    more = Batch.objects.filter(run=OuterRef("run"), status=BatchStatus.READY)
+    batches = Batch.objects.select_related("run__progress", "run__action", "chunk").annotate(is_last=~Exists(more))
+    batch = batches.get(pk=claimed[0])
     # Status and epoch come from one snapshot: either the epoch is from before a stop, and fences this claim out
     # later, or the status tells of it now.
     run, progress = batch.run, batch.run.progress
@@ -113,7 +115,7 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Leas
         raise _NotExecutable(run.pk)
     if run.status == RunStatus.QUEUED:
         _start(run, now=now)
-    _pass_turn(run)
+    _pass_turn(run, is_last=batch.is_last)
     return Lease(
         batch_id=batch.pk,
         attempt=batch.attempt,
@@ -137,11 +139,10 @@ def _start(run: Run, *, now: datetime) -> None:
     lifecycle.move(run.pk, RunStatus.RUNNING, now=now, postponed_until=None, started_at=run.started_at or now)
 
 
-def _pass_turn(run: Run) -> None:
+def _pass_turn(run: Run, *, is_last: bool) -> None:
     """Give the run its next turn, or take it from the ready ones when that was its last ready batch."""
-    more = Batch.objects.filter(run=run, status=BatchStatus.READY).exists()
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT_TURN if more else _LAST_TURN, {"run": run.pk, "workspace": run.workspace_id})
+        cursor.execute(_LAST_TURN if is_last else _NEXT_TURN, {"run": run.pk, "workspace": run.workspace_id})
 
 
 _NEXT_TURN = """

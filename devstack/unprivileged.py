@@ -1,15 +1,16 @@
-"""PostgreSQL refuses to run as root. How a process that root starts loses that identity and keeps its files.
+"""PostgreSQL refuses to run as root, or as a user id without a name, as containers have them.
 
-Two ways, the first that this machine allows:
+How a process that such a user starts takes another identity and keeps its files: the first way the machine allows.
 
-1. a user namespace that shows root as `nobody`: to the files it is still root, so a home below a 0700 directory works;
-2. `nobody`, keeping the one capability that reads and writes files regardless of their mode, for the same reason.
+1. A user namespace that shows us as `nobody`: to the files it is still us, so a home below a 0700 directory works.
+2. For root, `nobody` with the one capability that reads and writes files whatever their mode, for the same reason.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import pwd
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -43,17 +44,25 @@ class Identity:
 
 @functools.cache
 def server_identity() -> Identity:
-    """Return the identity that servers run under on this machine. Raises DevstackError for root where none is left."""
-    if os.getuid() != 0:
-        return Identity((), os.getuid())
+    """Return the identity that servers run under on this machine. Raises DevstackError where none will do."""
+    user = os.getuid()
+    if user != 0 and _has_name(user):
+        return Identity((), user)
     if _works(NAMESPACE):
-        return Identity(NAMESPACE, 0)
-    if _works(NOBODY_WITH_FILES):
+        return Identity(NAMESPACE, user)
+    if user == 0 and _works(NOBODY_WITH_FILES):
         return Identity(NOBODY_WITH_FILES, NOBODY)
     raise DevstackError(
-        "PostgreSQL refuses to run as root, and this machine lets root take no other identity. "
-        "Run as an ordinary user, or name servers in DATABASE_URL and REDIS_URL."
+        "PostgreSQL runs neither as root nor as a user without a name, and this machine lets user "
+        f"{user} take no other identity. Run as an ordinary user, or name servers in DATABASE_URL and REDIS_URL."
     )
+
+
+def _has_name(user: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(user))
+    except KeyError:
+        return False
 
 
 def _works(prefix: tuple[str, ...]) -> bool:

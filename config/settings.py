@@ -94,7 +94,6 @@ TEMPLATES: list[dict[str, object]] = [
 ]
 
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 # Static files come from the installed packages themselves: no collectstatic step stands before a first start.
 WHITENOISE_USE_FINDERS = True
 
@@ -176,7 +175,6 @@ CELERY_BEAT_SCHEDULE = {
 
 RUNYARD_ACTIONS = env.list("RUNYARD_ACTIONS", default=[])
 RUNYARD_LEASE_SECONDS = _at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
-RUNYARD_RETENTION_DAYS = _at_least("RUNYARD_RETENTION_DAYS", 30)
 
 RUNYARD_MAX_BODY_BYTES = _at_least("RUNYARD_MAX_BODY_BYTES", 64 * 1024 * 1024)
 RUNYARD_MAX_BODY_NODES = _at_least("RUNYARD_MAX_BODY_NODES", 2_000_000)

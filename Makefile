@@ -32,7 +32,7 @@ lock: .venv/.dev ## resolve requirements*.txt anew from pyproject.toml
 	$(PIP) install -q uv
 	$(COMPILE) --upgrade -o requirements.txt
 	$(COMPILE) --upgrade -c requirements.txt --extra embedded -o requirements-embedded.txt
-	$(COMPILE) --upgrade -c requirements.txt -c requirements-embedded.txt --extra embedded --extra dev -o requirements-dev.txt
+	$(COMPILE) --upgrade -c requirements.txt --extra embedded --extra dev -o requirements-dev.txt
 
 clean: ## remove the virtual environment and caches; the state in .runyard stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov staticfiles

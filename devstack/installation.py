@@ -176,9 +176,9 @@ class Installation:
         launch = json.dumps(
             {"inputs": [{"url": "https://Example.com:443/?utm_source=x"}, {"url": "http://bücher.example"}]}
         )
-        self.console.say(
-            f"""
-Runyard is ready at {self.address}
+        self.console.say(f"\nRunyard is ready at {self.address}")
+        self.console.write(
+            f"""\
   admin    {self.address}/admin/  user {ADMIN_NAME}, password in {self.home.admin_password}
   API key  {self.key}  (kept in {self.home.api_key})
   logs     {self.home.logs}
@@ -212,7 +212,7 @@ Ctrl-C stops everything.
         run: dict[str, Any] = json.loads(self.get(f"/v1/runs/{uid}")[1])
         self.console.say(f"The first {SAMPLE_OUTPUTS} of {run['output_count']:,} outputs:")
         for output in json.loads(self.get(f"/v1/runs/{uid}/outputs?limit={SAMPLE_OUTPUTS}")[1]):
-            self.console.say(json.dumps(output, ensure_ascii=False))
+            self.console.write(json.dumps(output, ensure_ascii=False))
         self.console.say(f"The run {uid} is {run['status']}.")
         return bool(run["status"] == "SUCCEEDED")
 

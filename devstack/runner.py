@@ -72,16 +72,17 @@ class Console:
 
     def say(self, text: str) -> None:
         """Print a message of the runner's own."""
-        self._write(f"\x1b[1m{text}\x1b[0m" if self._bold else text)
+        self.write(f"\x1b[1m{text}\x1b[0m" if self._bold else text)
 
     def show(self, name: str, line: bytes) -> None:
         """Print one line of a process's output."""
         prefix = f"{name:<{self._width}} | "
         if name in self._colours:
             prefix = f"\x1b[{self._colours[name]}m{prefix}\x1b[0m"
-        self._write(prefix + line.decode(errors="replace"))
+        self.write(prefix + line.decode(errors="replace"))
 
-    def _write(self, text: str) -> None:
+    def write(self, text: str) -> None:
+        """Print text as it is."""
         with contextlib.suppress(OSError, ValueError):  # a terminal that is gone is no reason to stop
             self._stream.write(text.encode() + b"\n")
             self._stream.flush()

@@ -6,7 +6,7 @@ the input chunks, and where run and batch stand.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from runs.results import WIDEST_BATCH
 
 STATUSES = ("CREATED", "QUEUED", "SCHEDULED", "RUNNING", "BLOCKED", "FAILED", "SUCCEEDED", "STOPPED")
 COUNTED_UP_TO = 10_001
+READ_TOGETHER = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,13 @@ def page(run: Run, *, limit: int, wanted: InputFilter, start: Place | None = Non
     first = start.offset if start else offset
     to_skip = 0 if start else offset
     taken: list[dict[str, Any]] = []
-    for stretch in _stretches(run, from_index=start.input_index if start else 0):
-        matching = stretch.count(wanted)
+    from_index = start.input_index if start else 0
+    for group in _groups(_stretches(run, from_index=from_index)):
+        matching = _count(group, wanted)
         if matching is not None and to_skip >= matching:
             to_skip -= matching
             continue
-        for one in _inputs(run, stretch, from_index=start.input_index if start else 0):
+        for one in _inputs(run, group, from_index=from_index):
             if not _takes(wanted, one):
                 continue
             if to_skip:
@@ -83,11 +85,8 @@ def page(run: Run, *, limit: int, wanted: InputFilter, start: Place | None = Non
 def _open_page(run: Run, *, limit: int, index: int) -> InputPage:
     total = run.progress.input_count
     end = min(index + limit, total)
-    taken = [
-        one
-        for stretch in _stretches(run, from_index=index, to_index=end)
-        for one in _inputs(run, stretch, from_index=index, to_index=end)
-    ]
+    stretches = list(_stretches(run, from_index=index, to_index=end))
+    taken = list(_inputs(run, stretches, from_index=index, to_index=end))
     return InputPage(taken, index, Place(end, end) if end < total else None, total)
 
 
@@ -99,10 +98,10 @@ def _total(run: Run, wanted: InputFilter) -> int:
         if set(wanted.statuses) <= set(known):
             return sum(known[status] for status in set(wanted.statuses))
     total = 0
-    for stretch in _stretches(run):
-        count = stretch.count(wanted)
+    for group in _groups(_stretches(run)):
+        count = _count(group, wanted)
         if count is None:
-            count = sum(error_label in wanted.error_labels for error_label in _labels(stretch))
+            count = sum(error_label in wanted.error_labels for error_label in _labels(group))
         total += count
         if total >= COUNTED_UP_TO:
             break
@@ -188,6 +187,26 @@ def _stretches(run: Run, *, from_index: int = 0, to_index: int | None = None) ->
         )
 
 
+def _groups(stretches: Iterable[_Stretch]) -> Iterator[list[_Stretch]]:
+    """Yield stretches that are read at once: one, or small ones up to some hundred inputs."""
+    group: list[_Stretch] = []
+    held = 0
+    for stretch in stretches:
+        group.append(stretch)
+        held += stretch.input_count
+        if held >= READ_TOGETHER:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
+def _count(group: Sequence[_Stretch], wanted: InputFilter) -> int | None:
+    counts = [stretch.count(wanted) for stretch in group]
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Result:
     """What the result chunks say of one input."""
@@ -199,9 +218,10 @@ class _Result:
     error: dict[str, Any] | None
 
 
-def _results(batch: Batch, *, failures_only: bool = False) -> dict[int, _Result]:
-    """Return the results of a batch's inputs by index; of two for one input, the later generation's."""
-    chunks = ResultChunk.objects.filter(batch=batch).order_by("generation", "pk")
+def _results(stretches: Iterable[_Stretch], *, failures_only: bool = False) -> dict[int, _Result]:
+    """Return the results of inputs by index; of two for one input, the later generation's."""
+    batches = [stretch.batch for stretch in stretches if stretch.batch]
+    chunks = ResultChunk.objects.filter(batch__in=batches).order_by("generation", "pk")
     if failures_only:
         chunks = chunks.filter(failed_count__gt=0)
     found: dict[int, _Result] = {}
@@ -233,42 +253,45 @@ def _time(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _labels(stretch: _Stretch) -> Iterator[str]:
-    """Yield the error label of each failed input of a stretch."""
-    if stretch.invalid_count:
+def _labels(group: Sequence[_Stretch]) -> Iterator[str]:
+    """Yield the error label of each failed input."""
+    results = _results(group, failures_only=True)
+    for stretch in group:
         yield from ("BAD_INPUT" for _ in range(stretch.invalid_count))
-    if stretch.run_status == RunStatus.INVALID:
-        label = (stretch.run_error or {}).get("label", "BAD_INPUT")
-        yield from (label for _ in range(stretch.input_count - stretch.invalid_count))
-    if stretch.batch:
-        results = _results(stretch.batch, failures_only=True)
-        for index, result in results.items():
-            if result.error and index - stretch.first_index in stretch.done:
+        if stretch.run_status == RunStatus.INVALID:
+            label = (stretch.run_error or {}).get("label", "BAD_INPUT")
+            yield from (label for _ in range(stretch.input_count - stretch.invalid_count))
+        for offset in range(stretch.input_count):
+            result = results.get(stretch.first_index + offset)
+            if result and result.error and offset in stretch.done:
                 yield result.error["label"]
 
 
 def _inputs(
-    run: Run, stretch: _Stretch, *, from_index: int = 0, to_index: int | None = None
+    run: Run, stretches: Sequence[_Stretch], *, from_index: int = 0, to_index: int | None = None
 ) -> Iterator[dict[str, Any]]:
-    chunk = InputChunk.objects.get(pk=stretch.chunk_id)
-    lines = unpack_lines(chunk.inputs)
-    custom_data = unpack_lines(chunk.custom_data) if chunk.custom_data else None
-    invalid = unpack_json(chunk.invalid) if chunk.invalid else {}
-    results = _results(stretch.batch) if stretch.batch else {}
-    first = max(from_index - stretch.first_index, 0)
-    end = stretch.input_count if to_index is None else min(stretch.input_count, to_index - stretch.first_index)
-    for offset in range(first, end):
-        index = stretch.first_index + offset
-        state = _state(run, stretch, offset, invalid.get(str(offset)), results.get(index))
-        yield {
-            "uid": input_uid(run.uid, index),
-            "index": index,
-            "status": state.pop("status"),
-            "input_data": from_json(lines[offset]),
-            "custom_data": from_json(custom_data[offset]) if custom_data else None,
-            **state,
-            "created_at": run.created_at,
-        }
+    """Yield the inputs of `stretches`, all read at once, as the API shows them."""
+    chunks = InputChunk.objects.in_bulk([stretch.chunk_id for stretch in stretches])
+    results = _results(stretches)
+    for stretch in stretches:
+        chunk = chunks[stretch.chunk_id]
+        lines = unpack_lines(chunk.inputs)
+        custom_data = unpack_lines(chunk.custom_data) if chunk.custom_data else None
+        invalid = unpack_json(chunk.invalid) if chunk.invalid else {}
+        first = max(from_index - stretch.first_index, 0)
+        end = stretch.input_count if to_index is None else min(stretch.input_count, to_index - stretch.first_index)
+        for offset in range(first, end):
+            index = stretch.first_index + offset
+            state = _state(run, stretch, offset, invalid.get(str(offset)), results.get(index))
+            yield {
+                "uid": input_uid(run.uid, index),
+                "index": index,
+                "status": state.pop("status"),
+                "input_data": from_json(lines[offset]),
+                "custom_data": from_json(custom_data[offset]) if custom_data else None,
+                **state,
+                "created_at": run.created_at,
+            }
 
 
 def _state(

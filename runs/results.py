@@ -1,7 +1,7 @@
 """A run's outputs, in input order: a page from anywhere, or all of them as a stream that holds little in memory.
 
 Result chunks of one batch may overlap, because inputs end out of order; chunks of different batches never do. So
-chunks are read in clusters that overlap, each as soon as the reading gets there.
+chunks are read in clusters: those that overlap, with small neighbours, each as soon as the reading gets there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from django.db.models.functions import Length
 from pydantic_core import from_json, to_json
 
 from actions import registry
@@ -20,6 +21,7 @@ from runs.models import ResultChunk, Run
 
 WIDEST_BATCH = 1_000
 WINDOW = 200
+READ_TOGETHER, READ_TOGETHER_BYTES = 100, 64 * 1024  # chunks that are read at once, while small (packed)
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 
 
@@ -54,6 +56,7 @@ class _Stretch:
     first_index: int
     last_index: int
     output_count: int
+    packed_bytes: int
 
 
 def page(run: Run, *, limit: int, start: Place | None = None, offset: int = 0) -> OutputPage:
@@ -105,7 +108,7 @@ def _stretches(run: Run, from_index: int = 0) -> Iterator[_Stretch]:
     after = (from_index - WIDEST_BATCH, 0)
     while True:
         window = chunks.filter(first_index__gte=after[0]).exclude(first_index=after[0], pk__lte=after[1])[:WINDOW]
-        rows = window.values_list("pk", "first_index", "last_index", "output_count")
+        rows = window.values_list("pk", "first_index", "last_index", "output_count", Length("outputs"))
         found = [_Stretch(*row) for row in rows]
         yield from found
         if len(found) < WINDOW:
@@ -115,13 +118,15 @@ def _stretches(run: Run, from_index: int = 0) -> Iterator[_Stretch]:
 
 def _clusters(stretches: Iterable[_Stretch]) -> Iterator[list[_Stretch]]:
     cluster: list[_Stretch] = []
-    last_index = -1
+    last_index, size = -1, 0
     for stretch in stretches:
-        if cluster and stretch.first_index > last_index:
+        is_full = len(cluster) >= READ_TOGETHER or size >= READ_TOGETHER_BYTES
+        if is_full and stretch.first_index > last_index:
             yield cluster
-            cluster = []
+            cluster, size = [], 0
         cluster.append(stretch)
         last_index = max(last_index, stretch.last_index)
+        size += stretch.packed_bytes
     if cluster:
         yield cluster
 

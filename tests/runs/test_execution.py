@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -575,10 +576,8 @@ async def doze_async(_n: int) -> None:
 
 def stubborn(_n: int) -> None:
     while True:
-        try:
+        with suppress(Exception):
             time.sleep(20)
-        except Exception:
-            pass
 
 
 @pytest.mark.parametrize(

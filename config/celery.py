@@ -7,20 +7,22 @@ process and checks it before use: a third of the cost, and it survives a restart
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
-# Read when Celery's worker is imported: SIGTERM then lets tasks end within the soft shutdown time, where the plain
-# one waits for them however long they take.
-os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 # `celery -A config` has the project on its path only while it imports this module.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import django
+from billiard import active_children
 from celery import Celery, signals
 from django.db import close_old_connections, connections
+
+STOP_S = 5.0  # more than a slice takes, less than the 10 s after which most supervisors kill
 
 app = Celery("runyard", fixups=[])
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -40,8 +42,45 @@ def leave_logging_alone(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def forget_inherited_connections(**_: Any) -> None:
-    """Give a forked process connections of its own: two processes on one socket mix up their answers."""
-    connections.close_all()
+    """Give a forked process connections of its own: two processes on one socket mix up their answers.
+
+    Closing the inherited ones would end them for the parent too.
+    """
+    for inherited in connections.all(initialized_only=True):
+        inherited.connection = None
+
+
+@signals.worker_process_init.connect
+def leave_the_end_to_the_parent(**_: Any) -> None:
+    """Let a slice in hand end although a supervisor tells every process of the worker to stop.
+
+    Celery's own handlers raise in whatever runs, which would be recorded as the failure of an action's input. They
+    are installed after this signal, so ours take their place with the first task.
+    """
+    signals.task_prerun.connect(_ignore_stop_signals, weak=False)
+
+
+def _ignore_stop_signals(**_: Any) -> None:
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, _do_nothing)  # not SIG_IGN, which the programs that an action starts would inherit
+
+
+def _do_nothing(*_: Any) -> None:
+    pass
+
+
+@signals.worker_shutting_down.connect
+def stop_in_time(**_: Any) -> None:
+    """Let the slices in hand end, and wait no longer: an input that takes more time is executed again elsewhere."""
+    timer = threading.Timer(STOP_S, _kill_children)
+    timer.daemon = True
+    timer.start()
+
+
+def _kill_children() -> None:
+    for child in active_children():
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGKILL)
 
 
 @signals.task_prerun.connect

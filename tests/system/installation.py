@@ -69,9 +69,9 @@ class Installation:
             raise
 
     def _environment(self) -> dict[str, str]:
-        ours = ("RUNYARD_", "DJANGO_", "PYTEST_", "PG")
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        return kept | {
+        # Not the tests' own environment: importing our code changes it, which no operator's shell has done.
+        return {
+            "HOME": str(self.folder),
             **self._temporary.environment,
             "SECRET_KEY": "only-for-tests",
             "PORT": str(self.port),

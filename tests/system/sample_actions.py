@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -53,6 +54,15 @@ def square_slowly(input: Seconds, *, context: Context) -> Square:
     """Square a number, taking the time that the input says."""
     note(context)
     time.sleep(input.seconds)
+    return squared(input.number)
+
+
+@action("square-slowly-once")
+def square_slowly_once(input: Seconds, *, context: Context) -> Square:
+    """Square a number, taking the time that the input says unless it has been begun before."""
+    begun_before = f"{context.run_uid} {context.input_index} " in Path(os.environ["TRACE"]).read_text()
+    note(context)
+    time.sleep(0 if begun_before else input.seconds)
     return squared(input.number)
 
 

@@ -7,6 +7,8 @@ import signal
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from tests.system.installation import Installation
 
 NUMBERS = range(600)
@@ -62,16 +64,31 @@ def test_a_child_and_then_the_whole_worker_are_killed(breakable: Installation) -
     # What was recorded before a kill is not executed again, so nothing runs more often than there were kills.
     assert max(Counter(one.index for one in executions).values()) <= 3
     assert {one.attempt for one in executions} == {1}
+    # The child that took the dead one's place left its parent's connection alone.
+    assert "heartbeat_not_written" not in breakable.log("worker-runs").read_text()
 
 
-def test_a_worker_that_is_stopped_politely_loses_nothing(breakable: Installation) -> None:
+@pytest.mark.parametrize("whom", ["its parent process", "all its processes"])
+def test_a_worker_that_is_stopped_politely_loses_nothing(breakable: Installation, whom: str) -> None:
     run_uid = launch_slow_run(breakable)
     breakable.wait_for_executions(run_uid, 100)
+    if whom == "all its processes":  # as systemd does
+        breakable.signal("worker-runs", signal.SIGTERM)
     breakable.stop("worker-runs")
     assert unrecorded(breakable, run_uid) == 0
     breakable.start("worker-runs")
     assert_each_input_has_one_result(breakable, run_uid)
     assert len(breakable.executions(run_uid)) == len(NUMBERS)
+
+
+def test_a_worker_that_is_stopped_does_not_wait_for_a_long_input(breakable: Installation) -> None:
+    run_uid = breakable.launch("square-slowly-once", [{"number": 3, "seconds": 50}])
+    breakable.wait_for_executions(run_uid, 1)
+    breakable.stop("worker-runs")
+    assert breakable.status(run_uid)["progress"] == 0
+    breakable.start("worker-runs")
+    assert breakable.wait_for_end(run_uid)["status"] == "SUCCEEDED"
+    assert len(breakable.executions(run_uid)) == 2
 
 
 def test_the_web_is_restarted_in_the_middle(breakable: Installation) -> None:

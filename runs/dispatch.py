@@ -20,7 +20,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from actions.models import Action
 from runs import lifecycle
 from runs.chunks import DoneBits
-from runs.models import EXECUTABLE, Batch, BatchStatus, ReadyRun, Run, RunStatus
+from runs.models import EXECUTABLE, Batch, BatchStatus, ReadyRun, Run, RunProgress, RunStatus
 
 CANDIDATES = 32  # more than claimers work side by side, so that all of them find something
 SWEEP_STEP = 500
@@ -141,8 +141,13 @@ def _start(run: Run, *, now: datetime) -> None:
 
 def _pass_turn(run: Run, *, is_last: bool) -> None:
     """Give the run its next turn, or take it from the ready ones when that was its last ready batch."""
+    names = {"run": run.pk, "workspace": run.workspace_id}
     with connection.cursor() as cursor:
-        cursor.execute(_LAST_TURN if is_last else _NEXT_TURN, {"run": run.pk, "workspace": run.workspace_id})
+        if is_last:
+            # Whoever makes a batch of the run ready locks the turn first, so this is in line behind it and then
+            # sees its batch. The ready row first would deadlock with it.
+            cursor.execute(_LOCK_TURN, names)
+        cursor.execute(_LAST_TURN if is_last else _NEXT_TURN, names)
 
 
 _NEXT_TURN = """
@@ -155,6 +160,8 @@ WITH workspace AS (
 )
 UPDATE runs_readyrun SET turn = workspace.last_turn FROM workspace WHERE run_id = %(run)s
 """
+
+_LOCK_TURN = "SELECT FROM runs_workspaceturn WHERE workspace_id = %(workspace)s FOR NO KEY UPDATE"
 
 _LAST_TURN = """
 WITH served AS (
@@ -276,6 +283,8 @@ def _ready_again(statement: str, arguments: list[Any]) -> int:
         with connection.cursor() as cursor:
             cursor.execute(statement, arguments)
             run_ids = [row[0] for row in cursor.fetchall()]
+        # Behind a checkpoint that is looking whether all that is left of its run waits: it must not miss these.
+        list(RunProgress.objects.select_for_update().filter(run__in=set(run_ids)).order_by("run"))
         for run in Run.objects.filter(pk__in=set(run_ids), status__in=EXECUTABLE).order_by("workspace", "pk"):
             make_ready(run.pk, run.workspace_id, run.action_id)
     return len(run_ids)
@@ -301,7 +310,8 @@ def drop_stale_ready_runs() -> int:
 
 def ready_count(limit: int) -> int:
     """Return how many batches could be claimed now, counting no further than `limit`."""
-    return Batch.objects.filter(status=BatchStatus.READY, run__in=ReadyRun.objects.values("run_id"))[:limit].count()
+    claimable = ReadyRun.objects.filter(action__paused=False)
+    return Batch.objects.filter(status=BatchStatus.READY, run__in=claimable.values("run_id"))[:limit].count()
 
 
 def load_retries(stored: Mapping[str, Any] | None) -> Retries:

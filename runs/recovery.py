@@ -67,5 +67,5 @@ def ring_for_ready() -> int:
     """Top the wakes that wait in the broker up to what is ready, at most 64: an outage leaves no flood behind."""
     ready = dispatch.ready_count(limit=MAX_WAKES_WAITING)
     waiting = doorbell.count() if ready else None
-    missing = 0 if waiting is None else ready - waiting
+    missing = 0 if waiting is None else min(ready - waiting, doorbell.MAX_RINGS)
     return missing if missing > 0 and doorbell.ring(missing) else 0

@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import termios
 import uuid
 from pathlib import Path
 
@@ -71,6 +72,7 @@ def test_a_terminal_shows_a_bar(shared: Installation, tmp_path: Path) -> None:
     numbers = tmp_path / "numbers.jsonl"
     numbers.write_text("".join(json.dumps({"number": n, "seconds": 0.02}) + "\n" for n in range(100)))
     leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 100))
     command = [sys.executable, "manage.py", "launch", "square-slowly", str(numbers), "--wait"]
     with subprocess.Popen(
         command, cwd=PROJECT, env=shared.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=follower

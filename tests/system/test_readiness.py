@@ -64,6 +64,8 @@ def test_everything_comes_back_with_the_database(breakable: Installation) -> Non
     run_uid = breakable.launch("square-slowly", [{"number": n, "seconds": 0.01} for n in range(300)], batch_size=100)
     breakable.wait_for_executions(run_uid, 50)
     with database_away(breakable):
+        for name in processes[1:]:
+            until_log_says(breakable, name, "heartbeat_not_written")
         status, body = readyz(client)
         assert (status, body["status"], body["database"]["ok"]) == (503, "unavailable", False)
         assert client.get("/healthz").status_code == 200
@@ -90,6 +92,11 @@ def test_everything_comes_back_with_the_database(breakable: Installation) -> Non
     assert all(breakable.is_up(name) for name in processes)
     _, body = readyz(client)
     assert body["beat"]["ok"]
+
+
+def until_log_says(installation: Installation, name: str, words: str) -> None:
+    log = installation.log(name)
+    until(lambda: words in log.read_text(), installation.logs)
 
 
 def test_health_needs_no_key(client: Client) -> None:

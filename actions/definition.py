@@ -106,7 +106,7 @@ class ActionDefinition:
         """Return what is wrong with one input, given as JSON; None when the action takes it."""
         try:
             self.signature.input.validate_json(line)
-        except Exception as error:
+        except BaseException as error:
             return self._problems(error, "input")
         return None
 
@@ -149,7 +149,7 @@ class ActionDefinition:
             return [problem(name, "this action takes no such parameter") for name in [*value][:MAX_PROBLEMS]] or None
         try:
             adapter.validate_json(to_json(value))
-        except Exception as error:
+        except BaseException as error:
             return self._problems(error, "parameters")
         return None
 
@@ -163,7 +163,7 @@ class ActionDefinition:
         try:
             if adapter is not None:
                 return adapter.validate_json(to_json(value))
-        except Exception as error:
+        except BaseException as error:
             problems = self._problems(error, "parameters")
             raise BadParameters(describe(problems), {"problems": problems}) from error
         problems = self.check_parameters(value) or []
@@ -214,9 +214,16 @@ class ActionDefinition:
         limits = OutputLimits(max_items, max_bytes_each, max_bytes_total, max_results)
         return await dump_many_async(values, self.signature.output, limits)
 
-    def _problems(self, error: Exception, what: str) -> list[Problem]:
+    def _problems(self, error: BaseException, what: str) -> list[Problem]:
+        """Return what is told of a value that its type refused, or failed to check.
+
+        Called with whatever a validator raised, `sys.exit()` included: these run in a web process, which one input
+        must not end. Only Ctrl-C is nobody's mistake, and passed on.
+        """
         if isinstance(error, ValidationError):
             return problems_of(error)
+        if isinstance(error, KeyboardInterrupt):
+            raise error
         logger.error("The %s type of action %s failed on a value", what, self.name, exc_info=error)
         return [problem("", f"the action's {what} type failed to check it ({type(error).__name__})")]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import uuid
+from http import HTTPStatus
 from typing import Any
 
 from gunicorn import util
@@ -22,10 +23,12 @@ limit_request_line = 8190  # a list filtered by 200 uids
 
 def _write_error(sock: Any, status_int: int, reason: str, mesg: str) -> None:
     request_id = uuid.uuid4().hex
+    # Of gunicorn's statuses only 500 is ours; the others (414, 431, 501, 505 ...) say what the caller sent: a 400.
     error = InternalError() if status_int == 500 else BadInput(f"{reason}: {mesg}" if mesg else reason)
-    body = json.dumps(error.body(request_id) | {"status_code": status_int}).encode()
+    body = json.dumps(error.body(request_id)).encode()
     head = (
-        f"HTTP/1.1 {status_int} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        f"HTTP/1.1 {error.status_code} {HTTPStatus(error.status_code).phrase}\r\n"
+        "Connection: close\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\n\r\n"
     )
     util.write_nonblock(sock, head.encode("latin-1") + body)

@@ -73,9 +73,9 @@ def _is_told(request: HttpRequest, response: HttpResponseBase) -> bool:
 
 def _replace(request: HttpRequest, response: HttpResponseBase) -> HttpResponse:
     error = _error_for(request, response)
-    told = HttpResponse(
-        dumps(error.body(current_request_id())), status=error.status_code, content_type="application/json"
-    )
+    body = dumps(error.body(current_request_id()))
+    told = HttpResponse(body, status=error.status_code, content_type="application/json")
+    told["Content-Length"] = str(len(body))  # set inside of here otherwise, by CommonMiddleware
     for name, value in error.headers.items():
         told[name] = value
     if "Allow" in response.headers:

@@ -140,8 +140,8 @@ def _check_parameters_size(parameters: Mapping[str, Any]) -> None:
 def _parameter_problems(definition: ActionDefinition, parameters: Mapping[str, Any]) -> list[Problem]:
     try:
         rest, _ = definition.split_max_results(parameters)
-    except BadParameters as error:
-        return [Problem(field="max_results", reason=error.message)]
+    except BadParameters:
+        return [Problem(field="max_results", reason="must be a positive integer")]
     return definition.check_parameters(rest) or []
 
 

@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from rest_framework import serializers
 
-from actions.problems import problems_of
+from actions.problems import printable, problems_of
 from rest.errors import ApiError, BadInput, BadParameters
-from rest.json import rfc3339
+from rest.json import dumps, rfc3339
 from rest.query import BadValue, time_value
 from runs.launch import AsyncLaunch
 from runs.models import Run, RunProgress, RunTransition
@@ -20,9 +21,9 @@ FARTHEST_START = timedelta(days=366)
 
 def _time(value: Any) -> datetime:
     try:
-        return time_value(value if isinstance(value, str) else repr(value))
+        return time_value(value if isinstance(value, str) else dumps(value).decode())
     except BadValue as error:
-        raise ValueError(error.reason) from None
+        raise PydanticCustomError("time", "{reason}", {"reason": error.reason}) from None
 
 
 Time = Annotated[datetime, BeforeValidator(_time)]
@@ -57,6 +58,17 @@ MISTAKEN = {
 }
 
 
+def _refuse_unknown(body: dict[str, Any]) -> None:
+    allowed = sorted(AsyncBody.model_fields)
+    for name in body:
+        if name not in allowed:
+            raise BadInput(
+                f"{printable(dumps(name).decode(), 60)} is not a field of an async launch, which takes"
+                f" {', '.join(allowed)}.",
+                {"field": printable(name, 60), "allowed": allowed},
+            )
+
+
 def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
     """Return what an async launch asks for.
 
@@ -72,6 +84,7 @@ def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
     if not body.get("inputs") and not isinstance(body.get("inputs"), list):
         raise BadInput("inputs: an array of 1 or more inputs is required.", {"field": "inputs"})
     present = {name: value for name, value in body.items() if name not in MISTAKEN}
+    _refuse_unknown(present)
     try:
         read = AsyncBody.model_validate(present)
     except ValidationError as error:

@@ -209,6 +209,26 @@ def test_a_validator_that_fails_is_a_problem_of_the_input(
         picky.load_parameters({"text": text})
 
 
+@pytest.mark.parametrize("exception", [SystemExit, GeneratorExit, BaseException])
+def test_a_validator_that_would_end_the_process_is_a_problem_of_the_input(exception: type[BaseException]) -> None:
+    class Exits(BaseModel):
+        text: str
+
+        @field_validator("text")
+        @classmethod
+        def end(cls, text: str) -> str:
+            raise exception
+
+    @action("exits")
+    def exits(input: Exits, *, parameters: Exits) -> None: ...
+
+    reason = f"failed to check it ({exception.__name__})"
+    assert reason in (exits.check_input(b'{"text": "x"}') or [])[0]["reason"]
+    assert reason in (exits.check_parameters({"text": "x"}) or [])[0]["reason"]
+    with pytest.raises(BadParameters):
+        exits.load_parameters({"text": "x"})
+
+
 # --- Parameters -----------------------------------------------------------------------------------------------
 
 

@@ -363,7 +363,7 @@ BAD_BODIES: list[tuple[Any, str, str]] = [
     ({"input": {}, "inputs": ONE}, "input", "`inputs`"),
     ({"inputs": ONE, "callback": {"url": "https://x.test"}}, "callback", "not available yet"),
     ({"inputs": ONE, "depends_on": [str(uuid.uuid4())]}, "depends_on", "not available yet"),
-    ({"inputs": ONE, "colour": 1}, "colour", "Extra"),
+    ({"inputs": ONE, "colour": 1}, "colour", "not a field"),
     ({"inputs": ONE, "name": "n" * 256}, "name", "255"),
     ({"inputs": ONE, "name": 5}, "name", "string"),
     ({"inputs": ONE, "tags": "a"}, "tags", "list"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from rest.errors import ApiError
+from rest import json
+from rest.errors import ApiError, BadInput
 from runs import launch
 from runs.input_files import SUFFIXES, format_of, read_inputs
 from runs.management.commands.watch import follow
@@ -64,9 +64,9 @@ def _content(name: str) -> bytes:
 
 def _parameters(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise CommandError(f"--parameters is not JSON: {error}") from None
+        return json.parse(text.encode(errors="surrogateescape"))
+    except BadInput as error:
+        raise CommandError(f"--parameters: {error.message}") from None
 
 
 def _member(workspace_name: str | None) -> Membership:

@@ -60,6 +60,8 @@ def _from_csv(content: bytes) -> list[Any]:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput(f"The CSV is not UTF-8: {error.reason} at byte {error.start}.") from None
+    if "\0" in text:
+        raise BadInput(f"Line {text[: text.index(chr(0))].count(chr(10)) + 1}: a text contains a NUL character.")
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         names = reader.fieldnames or []
@@ -72,4 +74,4 @@ def _from_csv(content: bytes) -> list[Any]:
             inputs.append({name: cell for name, cell in row.items() if cell})
         return inputs
     except csv.Error as error:
-        raise BadInput(f"Line {reader.line_num}: {error}.") from None
+        raise BadInput(f"Line {reader.reader.line_num}: {error}.") from None

@@ -1,0 +1,140 @@
+"""What an input's status follows from: run, batch, done bits, results and what was wrong at launch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from actions import ActionDefinition
+from runs import checkpoint, dispatch, input_states, lifecycle
+from runs.checkpoint import Outcome
+from runs.input_states import InputFilter, Place
+from runs.models import Batch, ResultChunk, Run, RunProgress, RunStatus, batch_uid, input_uid
+from tests.factories import Member, inputs_of, launch, outputs_of, reread, work
+
+pytestmark = pytest.mark.django_db
+
+
+def numbers(count: int) -> list[dict[str, int]]:
+    return [{"n": n} for n in range(count)]
+
+
+def statuses(run: Run) -> list[str]:
+    return [one["status"] for one in inputs_of(run)]
+
+
+def failed(offset: int, label: str = "NO") -> Outcome:
+    error = {"label": label, "error_label": label, "message": label, "scope": "action", "params": {}, "error_ref": ""}
+    return Outcome(offset, 1, time.time(), time.time(), error=error)
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [("QUEUED", "QUEUED"), ("SCHEDULED", "SCHEDULED"), ("BLOCKED", "BLOCKED"), ("STOPPED", "STOPPED"),
+     ("CREATED", "CREATED"), ("RUNNING", "QUEUED")],
+)  # fmt: skip
+def test_inputs_without_a_result_stand_where_their_run_stands(
+    acme: Member, double: ActionDefinition, status: str, shown: str
+) -> None:
+    run = launch("double", [*numbers(2), {}], by=acme)
+    Run.objects.filter(pk=run.pk).update(status=status)
+    assert statuses(run) == [shown, shown, "FAILED"]
+    assert [one["index"] for one in inputs_of(run, statuses=[shown])] == [0, 1]
+
+
+def test_one_of_each(acme: Member, double: ActionDefinition) -> None:
+    run = launch("double", [*numbers(6), {}], by=acme, batch_size=3)
+    lease = dispatch.claim(worker="w", actions=["double"], now=timezone.now())
+    assert lease is not None
+    assert statuses(run) == ["RUNNING"] * 3 + ["QUEUED"] * 3 + ["FAILED"]
+    checkpoint.write(
+        lease,
+        [Outcome(0, 1, time.time(), time.time(), outputs=[b"1", b"2"]), failed(1),
+         Outcome(2, 2, time.time(), time.time(), retry_at=time.time() + 60)],
+        release=True,
+    )  # fmt: skip
+    shown = inputs_of(run)
+    assert [one["status"] for one in shown] == [
+        "SUCCEEDED",
+        "FAILED",
+        "SCHEDULED",
+        "QUEUED",
+        "QUEUED",
+        "QUEUED",
+        "FAILED",
+    ]
+    assert [one["output_count"] for one in shown] == [2, 0, 0, 0, 0, 0, 0]
+    assert [one["retry_count"] for one in shown] == [0, 0, 2, 0, 0, 0, 0]
+    work()
+    assert statuses(run) == ["SUCCEEDED", "FAILED", "SCHEDULED", "SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "FAILED"]
+    lifecycle.move(run.pk, RunStatus.STOPPED, now=timezone.now())
+    assert statuses(run)[2] == "STOPPED"
+
+
+def test_of_two_results_the_later_generation_counts(acme: Member, double: ActionDefinition) -> None:
+    """As a resume leaves it: the failure stays in its chunk, and the new result takes its place."""
+    run = launch("double", numbers(2), by=acme, batch_size=2)
+    lease = dispatch.claim(worker="w", actions=["double"], now=timezone.now())
+    assert lease is not None
+    checkpoint.write(lease, [failed(0)], release=True)
+    Batch.objects.update(done=bytes(1))
+    RunProgress.objects.update(generation=1, epoch=1, failed_count=0, remaining=2)
+    work()
+    assert statuses(run) == ["SUCCEEDED", "SUCCEEDED"]
+    assert inputs_of(run, error_labels=["NO"]) == []
+    assert outputs_of(run) == [{"n": 0}, {"n": 2}]
+    assert list(ResultChunk.objects.order_by("pk").values_list("generation", flat=True)) == [0, 1]
+
+
+def test_totals_and_places(acme: Member, double: ActionDefinition) -> None:
+    run = launch("double", [{"n": n} if n % 3 else {} for n in range(20)], by=acme, batch_size=4)
+    work()
+    run = reread(run)
+    wanted = InputFilter(statuses=["FAILED"])
+    page = input_states.page(run, limit=3, wanted=wanted)
+    assert ([one["index"] for one in page.inputs], page.start, page.next, page.total) == ([0, 3, 6], 0, Place(9, 3), 7)
+    page = input_states.page(run, limit=3, wanted=wanted, start=page.next)
+    assert ([one["index"] for one in page.inputs], page.start, page.next) == ([9, 12, 15], 3, Place(18, 6))
+    page = input_states.page(run, limit=3, wanted=InputFilter(error_labels=["BAD_INPUT"]), offset=6)
+    assert ([one["index"] for one in page.inputs], page.start, page.next, page.total) == ([18], 6, None, 7)
+
+
+@pytest.mark.parametrize("together", [1, 5, 200])
+def test_how_much_is_read_at_once_changes_nothing(
+    acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(input_states, "READ_TOGETHER", together)
+    run = launch("double", [{"n": n} if n % 4 else {} for n in range(15)], by=acme, batch_size=2)
+    work()
+    for offset in range(5):
+        found = input_states.page(reread(run), limit=2, wanted=InputFilter(statuses=["FAILED"]), offset=offset)
+        assert [one["index"] for one in found.inputs] == [0, 4, 8, 12][offset : offset + 2]
+
+
+@pytest.mark.parametrize("inputs", [[{}, {}], [{"n": 1}, {}]])
+def test_every_input_of_an_invalid_run_is_failed(acme: Member, double: ActionDefinition, inputs: list[Any]) -> None:
+    run = launch("double", inputs, by=acme, parameters={"x": 1})
+    shown = inputs_of(run)
+    assert [one["status"] for one in shown] == ["FAILED", "FAILED"]
+    assert [one["index"] for one in inputs_of(run, statuses=["FAILED"])] == [0, 1]
+    labels = [one["last_error"]["label"] for one in shown]
+    assert labels[1] == "BAD_INPUT"
+    for label in set(labels):
+        found = input_states.page(reread(run), limit=9, wanted=InputFilter(error_labels=[label]))
+        assert [one["index"] for one in found.inputs] == [n for n in (0, 1) if labels[n] == label]
+        assert found.total == labels.count(label)
+    assert [one["last_error"]["error_ref"] for one in shown] == [str(one["uid"]) for one in shown]
+    assert not Batch.objects.exists()
+
+
+def test_uids_of_inputs_are_stable_distinct_and_of_the_runs_time(acme: Member, double: ActionDefinition) -> None:
+    run = launch("double", numbers(1), by=acme)
+    uids = [input_uid(run.uid, index) for index in range(2_000)] + [batch_uid(run.uid, index) for index in range(2_000)]
+    assert len(set(uids)) == 4_000
+    assert input_uid(run.uid, 7) == uids[7]
+    for uid in uids[::97]:
+        assert (uid.version, uid.variant) == (7, run.uid.variant)
+        assert uid.int >> 80 == run.uid.int >> 80

@@ -1,0 +1,97 @@
+"""Settings read from the environment: defaults, limits, and a start that is refused in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NEEDED = {"SECRET_KEY": "s", "DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x"}
+SHOW = "import json; from config import settings as s; print(json.dumps({names}, default=str))"
+
+
+def read(names: str, **environment: str) -> Any:
+    """Return settings as a fresh process reads them: `names` is a Python expression over `s`."""
+    run = start(SHOW.format(names=names), **{**NEEDED, **environment})
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def start(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], env={"PATH": os.environ["PATH"], **environment}, cwd=ROOT,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_defaults_are_the_contracts() -> None:
+    assert settings.RUNYARD_LEASE_SECONDS == 15
+    assert settings.RUNYARD_MAX_BODY_BYTES == 64 * 1024 * 1024
+    assert settings.RUNYARD_MAX_BODY_NODES == 2_000_000
+    assert settings.RUNYARD_MAX_INPUTS == 100_000
+    assert settings.RUNYARD_MAX_INPUT_BYTES == 256 * 1024
+    assert settings.RUNYARD_MAX_CUSTOM_DATA_BYTES == 4 * 1024
+    assert settings.RUNYARD_MAX_PARAMETERS_BYTES == 256 * 1024
+    assert settings.RUNYARD_MAX_OUTPUT_BYTES == 1024 * 1024
+    assert settings.RUNYARD_MAX_OUTPUTS_PER_INPUT == 10_000
+    assert settings.RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT == 16 * 1024 * 1024
+    assert settings.RUNYARD_MAX_UNFINISHED_RUNS == 10_000
+
+
+def test_production_is_the_default() -> None:
+    found = read("[s.DEBUG, s.ALLOWED_HOSTS, s.RUNYARD_ACTIONS, s.LOGGING['root']['level']]")
+    assert found == [False, ["localhost", "127.0.0.1", "[::1]"], [], "INFO"]
+
+
+def test_what_the_environment_says() -> None:
+    found = read(
+        "[s.DEBUG, s.ALLOWED_HOSTS, s.RUNYARD_ACTIONS, s.RUNYARD_MAX_INPUTS, s.SESSION_COOKIE_SECURE,"
+        " s.CELERY_BROKER_URL, s.DATABASES['default']['NAME'], s.DATABASES['default']['CONN_MAX_AGE'],"
+        " s.LOGGING['root']['level']]",
+        DEBUG="true",
+        ALLOWED_HOSTS="a.test,b.test",
+        RUNYARD_ACTIONS="one,two.three",
+        RUNYARD_MAX_INPUTS="7",
+        HTTPS="true",
+        LOG_LEVEL="warning",
+    )
+    assert found == [True, ["a.test", "b.test"], ["one", "two.three"], 7, True, "redis://x", "x", None, "WARNING"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
+        ({"DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ({"REDIS_URL": ""}, "REDIS_URL is not set"),
+        ({"DATABASE_URL": "sqlite:///x"}, "DATABASE_URL must name a PostgreSQL server"),
+        ({"RUNYARD_MAX_INPUTS": "many"}, "RUNYARD_MAX_INPUTS must be a whole number, not 'many'"),
+        ({"RUNYARD_MAX_INPUTS": "0"}, "RUNYARD_MAX_INPUTS must be at least 1, not 0"),
+        ({"RUNYARD_LEASE_SECONDS": "1"}, "RUNYARD_LEASE_SECONDS must be at least 2, not 1"),
+        ({"RUNYARD_LEASE_SECONDS": "1.5"}, "RUNYARD_LEASE_SECONDS must be a whole number"),
+    ],
+)
+def test_a_value_that_cannot_be_stops_the_start(environment: dict[str, str], message: str) -> None:
+    run = start("import config.settings", **{**NEEDED, **environment})
+    assert run.returncode != 0
+    assert message in run.stderr
+
+
+def test_the_session_is_the_admins_alone() -> None:
+    rest = settings.REST_FRAMEWORK
+    assert rest["DEFAULT_AUTHENTICATION_CLASSES"] == ["workspaces.authentication.ApiKeyAuthentication"]
+    assert rest["DEFAULT_PERMISSION_CLASSES"] == ["workspaces.permissions.RoleAndScope"]
+    assert settings.AUTH_USER_MODEL == "workspaces.User"
+
+
+def test_beat_ticks_the_sweep_and_lets_old_ticks_lapse() -> None:
+    (entry,) = [one for one in settings.CELERY_BEAT_SCHEDULE.values() if one["task"] == "runs.sweep"]
+    assert entry["options"]["queue"] == "system"
+    assert entry["options"]["expire_seconds"] <= 10

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.system.installation import Installation
+from tests.system.installation import Installation, until
 
 NUMBERS = range(600)
 
@@ -66,6 +66,19 @@ def test_a_child_and_then_the_whole_worker_are_killed(breakable: Installation) -
     assert {one.attempt for one in executions} == {1}
     # The child that took the dead one's place left its parent's connection alone.
     assert "heartbeat_not_written" not in breakable.log("worker-runs").read_text()
+
+
+def test_a_process_that_wakes_after_its_lease_records_nothing_twice(breakable: Installation) -> None:
+    run_uid = launch_slow_run(breakable)
+    sleeper = breakable.wait_for_executions(run_uid, 100)[-1].pid
+    os.kill(sleeper, signal.SIGSTOP)
+    begun = {one.index for one in breakable.executions(run_uid) if one.pid == sleeper}
+    try:
+        until(lambda: any(one.index in begun and one.pid != sleeper for one in breakable.executions(run_uid)),
+              breakable.logs)  # fmt: skip
+    finally:
+        os.kill(sleeper, signal.SIGCONT)
+    assert_each_input_has_one_result(breakable, run_uid)
 
 
 @pytest.mark.parametrize("whom", ["its parent process", "all its processes"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.system.installation import Installation
+from tests.system.installation import LEASE_SECONDS, Installation
 
 STUCK = 7
 
@@ -30,3 +30,9 @@ def test_a_process_with_a_stuck_thread_is_replaced(shared: Installation) -> None
     stuck, fresh = shared.executions(first), shared.executions(second)
     assert [len(stuck), len(fresh)] == [1, 1]
     assert stuck[0].pid != fresh[0].pid
+
+
+def test_a_long_input_keeps_its_lease(shared: Installation) -> None:
+    run_uid = shared.launch("square-slowly", [{"number": 3, "seconds": 2.5 * LEASE_SECONDS}])
+    assert shared.wait_for_end(run_uid)["status"] == "SUCCEEDED"
+    assert len(shared.executions(run_uid)) == 1

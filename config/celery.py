@@ -40,6 +40,12 @@ def leave_logging_alone(**_: Any) -> None:
     """Keep Celery from configuring logs: Django's settings did."""
 
 
+@signals.celeryd_init.connect
+def leave_out_the_banner(instance: Any, **_: Any) -> None:
+    """Let a worker begin with the line that says it is ready, instead of a page of art."""
+    instance.quiet = True
+
+
 @signals.worker_process_init.connect
 def forget_inherited_connections(**_: Any) -> None:
     """Give a forked process connections of its own: two processes on one socket mix up their answers.

@@ -83,6 +83,8 @@ def _bring_up(home: Home, servers: Servers, console: Console, stop_signal: StopS
     environment["PORT"] = str(_port())
     # The Procfile's commands are those of this virtual environment.
     environment["PATH"] = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    # Embedded servers and their runner are for one person's machine, where root is as good a user as any.
+    environment.setdefault("PYTHONWARNINGS", "ignore:You're running the worker with superuser")
     environment.setdefault("RUNYARD_RUNS_CONCURRENCY", str(os.cpu_count() or 1))
     return environment
 

@@ -21,7 +21,7 @@ from runs.models import ResultChunk, Run
 
 WIDEST_BATCH = 1_000
 WINDOW = 200
-READ_TOGETHER, READ_TOGETHER_BYTES = 100, 64 * 1024  # chunks that are read at once, while small (packed)
+READ_TOGETHER, READ_TOGETHER_BYTES = 100, 64 * 1024  # small chunks are read at once, up to that many outputs
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 
 
@@ -118,14 +118,15 @@ def _stretches(run: Run, from_index: int = 0) -> Iterator[_Stretch]:
 
 def _clusters(stretches: Iterable[_Stretch]) -> Iterator[list[_Stretch]]:
     cluster: list[_Stretch] = []
-    last_index, size = -1, 0
+    last_index, held, size = -1, 0, 0
     for stretch in stretches:
-        is_full = len(cluster) >= READ_TOGETHER or size >= READ_TOGETHER_BYTES
+        is_full = held >= READ_TOGETHER or size >= READ_TOGETHER_BYTES
         if is_full and stretch.first_index > last_index:
             yield cluster
-            cluster, size = [], 0
+            cluster, held, size = [], 0, 0
         cluster.append(stretch)
         last_index = max(last_index, stretch.last_index)
+        held += stretch.output_count
         size += stretch.packed_bytes
     if cluster:
         yield cluster

@@ -2,6 +2,8 @@
 
 import json
 import os
+import socket
+import struct
 import uuid
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +21,18 @@ graceful_timeout = 5
 keepalive = 15
 control_socket_disable = True
 limit_request_line = 8190  # a list filtered by 200 uids
+
+# A thread waits no longer than this for a caller's next bytes, or for one to take any of an answer (a reader may pause
+# in the middle of a long stream): the few threads there are must not be held by callers that fell silent.
+STALLED_UPLOAD_S = int(os.environ.get("RUNYARD_WEB_STALL_SECONDS", "20"))
+STALLED_READER_S = 300
+
+
+def when_ready(server: Any) -> None:
+    """Set the time limits on the listening sockets, from which each connection has them."""
+    for listener in server.LISTENERS:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", STALLED_UPLOAD_S, 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALLED_READER_S, 0))
 
 
 def _write_error(sock: Any, status_int: int, reason: str, mesg: str) -> None:

@@ -23,6 +23,8 @@ WIDEST_BATCH = 1_000
 WINDOW = 200
 READ_TOGETHER, READ_TOGETHER_BYTES = 100, 64 * 1024  # small chunks are read at once, up to that many outputs
 MAX_PAGE_BYTES = 16 * 1024 * 1024
+# Spreadsheets in East Asian locales read the full-width signs alike.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class Output(NamedTuple):
@@ -73,6 +75,12 @@ def page(run: Run, *, limit: int, start: Place | None = None, offset: int = 0) -
         taken.append(one)
         size += len(one.line)
     return OutputPage(taken, first, None)
+
+
+def place_at(run: Run, offset: int) -> Place:
+    """Return the place of the `offset`th output, which must be there."""
+    found = next(iter(_from_offset(run, offset)))
+    return Place(found.input_index, found.position, offset)
 
 
 def stream(run: Run) -> Iterator[Output]:
@@ -203,7 +211,7 @@ def _cell(value: Any) -> Any:
         case bool():
             return "true" if value else "false"
         case str():
-            return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else value
+            return f"'{value}" if value.startswith(FORMULA_STARTS) else value
         case int() | float():
             return value
     return to_json(value).decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from rest_framework.response import Response
 from rest.cursor import read_cursor, write_cursor
 from rest.errors import NotFound
 from rest.json import JSONRenderer, RawJSON
-from rest.pagination import offset_links, page_headers, read_page
+from rest.pagination import MAX_OFFSET, PageRequest, page_headers, read_page
 from rest.views import ApiView, ListView
 from runs import input_states, launch, results
 from runs.filters import RunFilters
@@ -31,6 +32,7 @@ from runs.serializers import (
 from workspaces.authentication import caller_of
 
 PAGE = frozenset({"limit", "offset", "cursor"})
+Page = input_states.InputPage | results.OutputPage
 
 
 def find_run(request: Request, run_uid: UUID) -> Run:
@@ -110,8 +112,9 @@ class RunInputs(ApiView):
         scope = f"inputs:{run.uid}:{sorted(wanted.statuses)}:{sorted(wanted.error_labels)}"
         start = input_states.Place(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
         page = input_states.page(run, limit=asked.limit, wanted=wanted, start=start, offset=asked.offset or 0)
-        following = {"cursor": write_cursor(scope, page.next)} if page.next else None
-        headers = _headers(request, asked, page.start, page.total, following)
+        headers = _headers(
+            request, asked, page, page.total, scope=scope, place_at=lambda at: input_states.Place(at, at)
+        )
         return Response(page.inputs, headers=headers)
 
 
@@ -139,8 +142,8 @@ class RunOutputs(ApiView):
         scope = f"outputs:{run.uid}"
         start = results.Place(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
         page = results.page(run, limit=asked.limit, start=start, offset=asked.offset or 0)
-        following = {"cursor": write_cursor(scope, page.next)} if page.next else None
-        headers = _headers(request, asked, page.start, run.progress.output_count, following)
+        total = run.progress.output_count
+        headers = _headers(request, asked, page, total, scope=scope, place_at=lambda at: results.place_at(run, at))
         return Response(RawJSON(results.as_json_array(page.outputs)), headers=headers)
 
     def handle_exception(self, exc: Exception) -> Response:
@@ -158,9 +161,29 @@ def _stream(run: Run, renderer: Any) -> StreamingHttpResponse:
     return response
 
 
-def _headers(request: Request, asked: Any, start: int, total: int, following: dict[str, Any] | None) -> dict[str, str]:
-    """Return a page's headers: forward by cursor, or by offset where the caller counts so; back by offset."""
-    more, fewer = offset_links(asked.limit, start, more=following is not None)
-    back = fewer | {"cursor": None} if fewer else None
-    forward = more if asked.offset is not None and more else following and following | {"offset": None}
-    return page_headers(request, limit=asked.limit, offset=start, total=total, next=forward, prev=back)
+def _headers(
+    request: Request, asked: PageRequest, page: Page, total: int, *, scope: str, place_at: Callable[[int], Any]
+) -> dict[str, str]:
+    """Return a page's headers: forward by cursor, or by offset where the caller counts so; back by offset.
+
+    A page may be shorter than was asked for, so the next one begins where this one ended. `place_at` finds the place
+    of an offset that is beyond those a caller may send.
+    """
+    following = preceding = None
+    if page.next:
+        by_offset = asked.offset is not None and page.next.offset <= MAX_OFFSET
+        following = (
+            {"offset": page.next.offset, "limit": asked.limit} if by_offset else _to(write_cursor(scope, page.next))
+        )
+    if page.start:
+        before = max(0, page.start - asked.limit)
+        preceding = (
+            {"cursor": None, "offset": before, "limit": asked.limit}
+            if before <= MAX_OFFSET
+            else _to(write_cursor(scope, place_at(before)))
+        )
+    return page_headers(request, limit=asked.limit, offset=page.start, total=total, next=following, prev=preceding)
+
+
+def _to(cursor: str) -> dict[str, Any]:
+    return {"offset": None, "cursor": cursor}

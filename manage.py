@@ -3,6 +3,7 @@
 
 import os
 import sys
+import traceback
 
 from devstack.discovery import name_embedded_servers
 from devstack.errors import DevstackError
@@ -15,9 +16,15 @@ def main() -> None:
     except DevstackError as error:
         sys.exit(str(error))
 
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except ImproperlyConfigured as error:  # a setting or an action: the message says what to change
+        if error.__cause__:
+            traceback.print_exception(error.__cause__)
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

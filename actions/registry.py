@@ -81,7 +81,7 @@ def _import(name: str) -> None:
         importlib.import_module(name)
     except ActionDefinitionError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = " Is the directory that holds it on PYTHONPATH?" if isinstance(error, ModuleNotFoundError) else ""
         raise ActionDefinitionError(
             f"RUNYARD_ACTIONS names the module {name!r}, which cannot be imported:"

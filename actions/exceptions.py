@@ -52,7 +52,7 @@ class Retry(Exception):
     """Tries the input again later, while attempts are left (`max_attempts`); no worker is held meanwhile.
 
     `after_s` is the wait in seconds, 0 to 366 days; None leaves it to an exponential backoff with jitter
-    (`backoff_s`). `reason` is kept as the input's error while it waits, and for good after the last attempt.
+    (`backoff_s`). `reason` is what the input's error says when no attempt is left.
 
     Raises:
         ValueError: `after_s` is not a number in that range.

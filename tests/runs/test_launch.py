@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db import OperationalError
 from django.utils import timezone
 from pydantic import BaseModel
 
@@ -481,6 +482,23 @@ def test_a_workspace_with_too_many_unfinished_runs(
     launch("double", numbers(1), by=other)
     work()
     assert api.post(PATH, {"inputs": ONE}).status_code == 202
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_launch_that_breaks_off_leaves_nothing_behind(
+    api: Api, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Its very last statement fails: the run and all it starts with are gone with it."""
+    before = rows()
+
+    def broken(*_: Any) -> None:
+        raise OperationalError("the database is away")
+
+    monkeypatch.setattr(dispatch, "make_ready", broken)
+    answer = api.post(PATH, {"inputs": numbers(count), "batch_size": 1})
+    assert (answer.status_code, answer.json()["error_label"]) == (503, "UNAVAILABLE")
+    assert rows() == before
 
 
 # --- start_after ----------------------------------------------------------------------------------------------

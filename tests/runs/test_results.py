@@ -58,6 +58,12 @@ def test_pages_from_anywhere_tile_the_outputs_whatever_the_order_they_came_in(
     record(run, chunks, outputs)
 
     expected = [Output(index, n, b"%d" % one) for index in sorted(order) for n, one in enumerate(outputs[index])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "READ_TOGETHER", data.draw(st.sampled_from([1, 2, 100])))
+        tiles(run, expected, limit)
+
+
+def tiles(run: Run, expected: list[Output], limit: int) -> None:
     assert list(results.stream(run)) == expected
     place: Place | None = None
     walked: list[Output] = []
@@ -75,15 +81,16 @@ def test_pages_from_anywhere_tile_the_outputs_whatever_the_order_they_came_in(
         assert (page.next is not None) == (offset + limit < len(expected))
 
 
+@pytest.mark.parametrize("batch_size", [3, 9])
 @pytest.mark.parametrize("together", [1, 3, 1_000])
 @pytest.mark.parametrize("window", [1, 2, 200])
 def test_how_much_is_read_at_once_changes_nothing(
-    acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch, together: int, window: int
+    acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch, together: int, window: int, batch_size: int
 ) -> None:
     monkeypatch.setattr(results, "READ_TOGETHER", together)
     monkeypatch.setattr(results, "WINDOW", window)
-    run = launch("double", [{"n": n} for n in range(9)], by=acme, batch_size=3)
-    record(run, [[8, 1], [0, 4], [2, 5, 3], [7, 6]], {n: [n, n] for n in range(9)})
+    run = launch("double", [{"n": n} for n in range(9)], by=acme, batch_size=batch_size)
+    record(run, [[0, 8], [2, 1], [5, 3], [7, 6, 4]], {n: [n, n] for n in range(9)})
     expected = [n for n in range(9) for _ in range(2)]
     assert [int(one.line) for one in results.stream(run)] == expected
     assert [int(one.line) for one in results.page(run, limit=4, offset=7).outputs] == expected[7:11]

@@ -44,12 +44,12 @@ def soon(seconds: float = 5) -> float:
     return time.monotonic() + seconds
 
 
-def run_out(runner: Runner) -> list[Outcome]:
+def run_out(runner: Runner, *, step_s: float = 0.5) -> list[Outcome]:
     outcomes = []
     for _ in range(100):
         if runner.is_finished:
             return sorted(outcomes, key=lambda one: one.offset)
-        outcomes += runner.step(soon(0.5))
+        outcomes += runner.step(soon(step_s))
     raise AssertionError("the runner does not end")
 
 
@@ -198,7 +198,7 @@ def test_calls_that_hold_the_loop_one_after_the_other_are_each_interrupted() -> 
             pass
         return input.n
 
-    outcomes = run_out(make(body, count=5, concurrency=1, timeout_s=0.1))
+    outcomes = run_out(make(body, count=5, concurrency=1, timeout_s=0.1), step_s=20)
     assert labels(outcomes) == ["TIMEOUT"] * 3 + [None] * 2
 
 

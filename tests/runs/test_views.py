@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from actions import ActionDefinition, ActionError, Context, Retry, action
-from runs import lifecycle
+from runs import input_states, lifecycle, results
 from runs.models import Run, RunStatus
 from tests.factories import Api, Member, launch, member, work
 
@@ -584,6 +584,7 @@ SHAPES = st.fixed_dictionaries(
         "batch_size": st.integers(1, 15),
         "limit": st.integers(1, 9),
         "offset": st.integers(0, 16),
+        "together": st.sampled_from([1, 4, 100]),
     }
 )
 
@@ -601,8 +602,13 @@ def test_pages_of_inputs_and_outputs_tile_the_lists_exactly(
     sent = [{"n": n} if n >= 0 else {} for n in inputs]
     run = launch("picky", sent, by=acme, batch_size=shape["batch_size"])
     work()
-    path = f"/v1/runs/{run.uid}"
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (input_states, results):
+            patch.setattr(module, "READ_TOGETHER", shape["together"])
+        tile(api, f"/v1/runs/{run.uid}", inputs, sent, limit, offset)
 
+
+def tile(api: Api, path: str, inputs: list[int], sent: list[dict[str, int]], limit: int, offset: int) -> None:
     everything = api.get(f"{path}/inputs?limit=100").json()
     assert [one["input_data"] for one in everything] == sent
     for query in ("", "&status=FAILED", "&status=SUCCEEDED,SCHEDULED", "&error_label=ODD_ONE,BAD_INPUT"):

@@ -17,7 +17,7 @@ demo: .venv/.embedded ## the same with a sample run of 1,000 inputs; ends when t
 	@.venv/bin/python -m devstack demo
 
 test: check ## the whole suite, on servers of its own
-	.venv/bin/python -m pytest -n auto --maxprocesses 4
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/.dev ## style, types and the import contract
 	.venv/bin/ruff check .

@@ -10,6 +10,15 @@ from pydantic import ValidationError
 MAX_PROBLEMS = 10
 MAX_FIELD_LENGTH = 100
 MAX_REASON_LENGTH = 200
+# Pydantic speaks of Python's types; callers write JSON.
+AN_OBJECT, AN_ARRAY = "must be a JSON object", "must be a JSON array"
+WORDS = {
+    "dict_type": AN_OBJECT,
+    "model_type": AN_OBJECT,
+    "model_attributes_type": AN_OBJECT,
+    "dataclass_type": AN_OBJECT,
+    "list_type": AN_ARRAY,
+}
 # Past this, listing what is wrong costs more than the list is worth.
 MAX_LISTED_FROM = 1_000
 
@@ -27,7 +36,9 @@ def problems_of(error: ValidationError) -> list[Problem]:
     if count > MAX_LISTED_FROM:
         return [Problem(field="", reason=f"{count:,} values do not fit the type {printable(error.title, 60)}")]
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    return [problem(_path(detail["loc"]), detail["msg"]) for detail in details[:MAX_PROBLEMS]]
+    return [
+        problem(_path(detail["loc"]), WORDS.get(detail["type"], detail["msg"])) for detail in details[:MAX_PROBLEMS]
+    ]
 
 
 def problem(field: str, reason: str) -> Problem:

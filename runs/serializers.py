@@ -56,12 +56,13 @@ MISTAKEN = {
     "callback": "callbacks are not available yet",
     "depends_on": "dependencies are not available yet",
 }
+NEVER_NULL = ("inputs", "parameters")
 
 
 def _refuse_unknown(body: dict[str, Any]) -> None:
     allowed = sorted(AsyncBody.model_fields)
     for name in body:
-        if name not in allowed:
+        if name not in allowed and name not in MISTAKEN:
             raise BadInput(
                 f"{printable(dumps(name).decode(), 60)} is not a field of an async launch, which takes"
                 f" {', '.join(allowed)}.",
@@ -83,8 +84,9 @@ def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
             raise BadInput(f"{name}: {reason}.", {"field": name})
     if not body.get("inputs") and not isinstance(body.get("inputs"), list):
         raise BadInput("inputs: an array of 1 or more inputs is required.", {"field": "inputs"})
-    present = {name: value for name, value in body.items() if name not in MISTAKEN}
-    _refuse_unknown(present)
+    _refuse_unknown(body)
+    # Clients made from a schema send null for what they leave out.
+    present = {name: value for name, value in body.items() if value is not None or name in NEVER_NULL}
     try:
         read = AsyncBody.model_validate(present)
     except ValidationError as error:

@@ -356,7 +356,7 @@ RAISED: list[tuple[Callable[[], BaseException], str, str]] = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("error", "label", "message"), RAISED, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(("error", "label", "message"), RAISED, ids=[message for _, _, message in RAISED])
 def test_whatever_an_action_raises_fails_that_input_alone(
     acme: Member, kind: str, error: Callable[[], BaseException], label: str, message: str
 ) -> None:

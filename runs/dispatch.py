@@ -237,14 +237,6 @@ def is_recorded(lease: Lease) -> bool:
     return _held(lease).filter(checkpoint=lease.checkpoint + 1).exists()
 
 
-def give_back(lease: Lease) -> bool:
-    """Return an untouched batch to the ready ones."""
-    return (
-        _held(lease).filter(status=BatchStatus.LEASED).update(status=BatchStatus.READY, leased_until=None, worker="")
-        == 1
-    )
-
-
 def _held(lease: Lease) -> QuerySet[Batch]:
     return Batch.objects.filter(pk=lease.batch_id, attempt=lease.attempt)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import transaction
 
-from runs.models import TERMINAL, Actor, Run, RunProgress, RunStatus, RunTransition
+from runs.models import Actor, Run, RunProgress, RunStatus, RunTransition
 
 S = RunStatus
 
@@ -41,11 +41,6 @@ class By:
 
 
 SYSTEM = By(Actor.SYSTEM)
-
-
-def sources(target: RunStatus) -> list[RunStatus]:
-    """Return the statuses from which `target` may be reached."""
-    return [status for status, targets in TRANSITIONS.items() if target in targets]
 
 
 def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reason: str = "", **changes: Any) -> bool:
@@ -102,8 +97,3 @@ def finish(progress: RunProgress, *, last_error: dict[str, Any] | None, now: dat
         raise ValueError("a run ends only when every input has a result")
     status = outcome(input_count=progress.input_count, succeeded_count=progress.succeeded_count)
     return move(progress.run_id, status, now=now, finished_at=now, postponed_until=None, last_error=last_error)
-
-
-def is_terminal(status: str) -> bool:
-    """Return whether nothing of a run with this status changes until someone resumes it."""
-    return RunStatus(status) in TERMINAL

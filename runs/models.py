@@ -7,7 +7,7 @@ status, `dispatch` a batch's, `checkpoint` appends results and moves the counter
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, ClassVar, Self
 
 from django.contrib.postgres.fields import ArrayField
@@ -57,6 +57,7 @@ class RunStatus(models.TextChoices):
 
 
 TERMINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL_SUCCEEDED, RunStatus.FAILED, RunStatus.INVALID})
+IS_UNFINISHED = ~models.Q(status__in=sorted(TERMINAL))  # sorted: the index serves the very words it was made with
 EXECUTABLE = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 
 
@@ -95,14 +96,12 @@ class RunQuerySet(models.QuerySet["Run"]):
         """With all that the run object shows, in one query."""
         return self.select_related("progress", "user", "workspace")
 
-    def finished(self) -> Self:
-        return self.filter(status__in=TERMINAL)
-
     def unfinished(self) -> Self:
-        return self.exclude(status__in=TERMINAL)
+        return self.filter(IS_UNFINISHED)
 
-    def with_status(self, statuses: Iterable[str]) -> Self:
-        return self.filter(status__in=list(statuses))
+    def due(self, now: datetime) -> Self:
+        """Runs whose time has come at `now`: `start_after` has passed, or a retry is due."""
+        return self.filter(status=RunStatus.SCHEDULED, postponed_until__lte=now)
 
 
 class Run(models.Model):
@@ -161,7 +160,7 @@ class Run(models.Model):
             models.Index(
                 fields=["workspace"],
                 name="run_unfinished",
-                condition=~models.Q(status__in=sorted(TERMINAL)),
+                condition=IS_UNFINISHED,
             ),
             GinIndex(fields=["tags"], name="run_by_tag"),
         ]
@@ -330,15 +329,6 @@ def input_uid(run_uid: uuid.UUID, index: int) -> uuid.UUID:
     A version 7 UUID (RFC 9562 section 5.7) without a column to store it in.
     """
     noise = uuid.uuid5(run_uid, f"input {index}").int
-    return _in_the_time_of(run_uid, noise)
-
-
-def batch_uid(run_uid: uuid.UUID, first_index: int) -> uuid.UUID:
-    """Return the stable uid of the batch of a run that starts at `first_index`, made like an input's."""
-    return _in_the_time_of(run_uid, uuid.uuid5(run_uid, f"batch {first_index}").int)
-
-
-def _in_the_time_of(run_uid: uuid.UUID, noise: int) -> uuid.UUID:
     time_and_version = run_uid.int >> 76 << 76
     variant = 0b10 << 62
     return uuid.UUID(int=time_and_version | (noise >> 52 & 0xFFF) << 64 | variant | noise & 0x3FFF_FFFF_FFFF_FFFF)

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
+from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.db.models import Q
 
@@ -85,13 +86,10 @@ def ensure_membership(*, workspace_name: str, email: str, role: str | None = Non
     A new member is ADMIN unless `role` says otherwise. An existing member's role is raised to `role` where it was
     lower and left alone where it was higher: a key can carry less than its member.
     """
-    workspace = Workspace.objects.filter(name__iexact=workspace_name).first()
-    workspace = workspace or Workspace.objects.create(name=workspace_name)
+    workspace, _ = Workspace.objects.get_or_create(name__iexact=workspace_name, defaults={"name": workspace_name})
     user = User.objects.filter(email__iexact=email).order_by("pk").first()
     if user is None:
-        user = User(username=email, email=email)
-        user.set_unusable_password()
-        user.save()
+        user, _ = User.objects.get_or_create(username=email, defaults={"email": email, "password": make_password(None)})
     membership, _ = Membership.objects.get_or_create(
         workspace=workspace, user=user, defaults={"role": role or Role.ADMIN}
     )

@@ -12,7 +12,7 @@ from actions import ActionDefinition
 from runs import checkpoint, dispatch, input_states, lifecycle
 from runs.checkpoint import Outcome
 from runs.input_states import InputFilter, Place
-from runs.models import Batch, ResultChunk, Run, RunProgress, RunStatus, batch_uid, input_uid
+from runs.models import Batch, ResultChunk, Run, RunProgress, RunStatus, input_uid
 from tests.factories import Member, inputs_of, launch, outputs_of, reread, work
 
 pytestmark = pytest.mark.django_db
@@ -132,8 +132,8 @@ def test_every_input_of_an_invalid_run_is_failed(acme: Member, double: ActionDef
 
 def test_uids_of_inputs_are_stable_distinct_and_of_the_runs_time(acme: Member, double: ActionDefinition) -> None:
     run = launch("double", numbers(1), by=acme)
-    uids = [input_uid(run.uid, index) for index in range(2_000)] + [batch_uid(run.uid, index) for index in range(2_000)]
-    assert len(set(uids)) == 4_000
+    uids = [input_uid(run.uid, index) for index in range(2_000)]
+    assert len(set(uids)) == 2_000
     assert input_uid(run.uid, 7) == uids[7]
     for uid in uids[::97]:
         assert (uid.version, uid.variant) == (7, run.uid.variant)

@@ -725,8 +725,8 @@ def test_a_run_taken_away_while_it_executes_records_nothing(acme: Member) -> Non
         RunProgress.objects.update(epoch=5)
         return 1
 
-    run = launch("taken", numbers(3), by=acme)
-    execution.execute_slice(slice_s=0.01)
+    run = launch("taken", numbers(3), by=acme, batch_size=3)
+    execution.execute_slice()
     assert counts(run) == (0, 0, 0, 3)
     assert not ResultChunk.objects.filter(run=run).exists()
 

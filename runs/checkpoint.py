@@ -68,7 +68,7 @@ def write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: date
         if not dispatch.is_recorded(lease):
             _write(lease, outcomes, release=release, now=now)
     lease.checkpoint += 1
-    _remember(lease, outcomes)
+    _apply(lease.done, lease.retries, outcomes)
 
 
 def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: datetime) -> None:
@@ -96,10 +96,6 @@ def _apply(done: DoneBits, retries: Retries, outcomes: Sequence[Outcome]) -> Non
             retries.pop(one.offset, None)
         else:
             retries[one.offset] = {"attempts": one.attempt, "due_at": one.retry_at}
-
-
-def _remember(lease: Lease, outcomes: Sequence[Outcome]) -> None:
-    _apply(lease.done, lease.retries, outcomes)
 
 
 def _release(done: DoneBits, retries: Retries, *, now: datetime) -> Release:
@@ -156,11 +152,10 @@ def _settle(lease: Lease, released: Release, *, now: datetime) -> None:
         run = Run.objects.get(pk=lease.run_id)
         dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
         return
-    # One look for each status: each is answered by an index of its own, whatever the number of batches.
-    batches = Batch.objects.filter(run_id=lease.run_id)
-    if any(batches.filter(status=status).exists() for status in (BatchStatus.READY, BatchStatus.LEASED)):
+    if any(dispatch.has_batch(lease.run_id, status) for status in (BatchStatus.READY, BatchStatus.LEASED)):
         return
-    first_waiting = batches.filter(status=BatchStatus.WAITING).order_by("ready_at").first()
+    waiting = Batch.objects.filter(run_id=lease.run_id, status=BatchStatus.WAITING)
+    first_waiting = waiting.order_by("ready_at").first()
     if first_waiting:
         lifecycle.move(
             lease.run_id,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.test import Client
 from django.utils import timezone
+from pydantic import BaseModel
 
+from actions import ActionDefinition, action
 from runs import execution, input_states, results
 from runs.input_states import InputFilter
 from runs.launch import AsyncLaunch, launch_async
@@ -70,6 +73,37 @@ class Api:
     def walk(self, path: str) -> list[Any]:
         """Return all items of the list at `path`."""
         return [item for answer in self.pages(path) for item in answer.json()]
+
+
+class Number(BaseModel):
+    """The input of most actions in the tests."""
+
+    n: int
+
+
+def numbers(count: int) -> list[dict[str, int]]:
+    return [{"n": n} for n in range(count)]
+
+
+KINDS = ["process", "threads", "async"]
+
+
+def define(kind: str, body: Callable[[int], Any], **options: Any) -> ActionDefinition:
+    """Register the action `act`: `body` on the number of its input, in the process, in threads or on the loop."""
+    if kind == "async":
+
+        @action("act", **{"concurrency": 4, **options})
+        async def act_async(input: Number):  # type: ignore[no-untyped-def]
+            result = body(input.n)
+            return await result if asyncio.iscoroutine(result) else result
+
+        return act_async
+
+    @action("act", **{"concurrency": 4 if kind == "threads" else 1, **options})
+    def act(input: Number):  # type: ignore[no-untyped-def]
+        return body(input.n)
+
+    return act
 
 
 def launch(action_name: str, inputs: Sequence[Any], *, by: Member, now: datetime | None = None, **asked: Any) -> Run:

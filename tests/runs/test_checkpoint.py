@@ -19,14 +19,10 @@ from runs import checkpoint, dispatch, lifecycle, recovery
 from runs.checkpoint import LeaseLost, Outcome
 from runs.dispatch import Lease
 from runs.models import TERMINAL, Batch, BatchStatus, ResultChunk, Run, RunProgress, RunStatus
-from tests.factories import Member, counts, inputs_of, launch, outputs_of, reread
+from tests.factories import Member, counts, inputs_of, launch, numbers, outputs_of, reread
 
 pytestmark = pytest.mark.django_db
 NOW = 1_800_000_000.0
-
-
-def numbers(count: int) -> list[dict[str, int]]:
-    return [{"n": n} for n in range(count)]
 
 
 def claim() -> Lease:

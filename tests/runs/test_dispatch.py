@@ -17,13 +17,9 @@ from actions.models import Action
 from runs import dispatch, lifecycle
 from runs.dispatch import Lease
 from runs.models import Batch, BatchStatus, ReadyRun, Run, RunStatus, WorkspaceTurn
-from tests.factories import Member, launch, member, reread
+from tests.factories import Member, launch, member, numbers, reread
 
 pytestmark = pytest.mark.django_db
-
-
-def numbers(count: int) -> list[dict[str, int]]:
-    return [{"n": n} for n in range(count)]
 
 
 def claim(*actions: str) -> Lease | None:

@@ -13,13 +13,9 @@ from runs import checkpoint, dispatch, input_states, lifecycle
 from runs.checkpoint import Outcome
 from runs.input_states import InputFilter, Place
 from runs.models import Batch, ResultChunk, Run, RunProgress, RunStatus, input_uid
-from tests.factories import Member, inputs_of, launch, outputs_of, reread, work
+from tests.factories import Member, inputs_of, launch, numbers, outputs_of, reread, work
 
 pytestmark = pytest.mark.django_db
-
-
-def numbers(count: int) -> list[dict[str, int]]:
-    return [{"n": n} for n in range(count)]
 
 
 def statuses(run: Run) -> list[str]:

@@ -18,15 +18,11 @@ from runs import dispatch, recovery
 from runs.chunks import DoneBits, unpack_lines
 from runs.inputs import default_batch_size
 from runs.models import Batch, BatchStatus, InputChunk, ReadyRun, Run, RunStatus, RunTransition
-from tests.factories import Api, Member, counts, inputs_of, launch, outputs_of, reread, work
+from tests.factories import Api, Member, counts, inputs_of, launch, numbers, outputs_of, reread, work
 
 pytestmark = pytest.mark.django_db
 
 PATH = "/v1/actions/double/run/async"
-
-
-def numbers(count: int) -> list[dict[str, int]]:
-    return [{"n": n} for n in range(count)]
 
 
 def rows() -> dict[str, int]:

@@ -14,13 +14,9 @@ from actions import ActionDefinition
 from actions.models import Action
 from runs import dispatch, doorbell, lifecycle, recovery
 from runs.models import Batch, BatchStatus, ReadyRun, Run, RunProgress, RunStatus, RunTransition, WorkspaceTurn
-from tests.factories import Member, counts, launch, reread, work
+from tests.factories import Member, counts, launch, numbers, reread, work
 
 pytestmark = pytest.mark.django_db
-
-
-def numbers(count: int) -> list[dict[str, int]]:
-    return [{"n": n} for n in range(count)]
 
 
 def everything() -> list[Any]:

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from actions import ActionDefinition, ActionError, Context, Retry, action
 from runs import input_states, lifecycle, results
 from runs.models import Run, RunStatus
-from tests.factories import Api, Member, launch, member, work
+from tests.factories import Api, Member, launch, member, numbers, work
 
 pytestmark = pytest.mark.django_db
 
@@ -32,10 +32,6 @@ RUN_FIELDS = [
     "succeeded_count", "failed_count", "invalid_count", "progress", "depends_on",
 ]  # fmt: skip
 EVERY_ENDPOINT = ["", "/status", "/inputs", "/outputs", "/timeline"]
-
-
-def numbers(count: int) -> list[dict[str, int]]:
-    return [{"n": n} for n in range(count)]
 
 
 def uids(answer: Any) -> list[str]:

@@ -1,15 +1,18 @@
 """A run's outputs, in input order: a page from anywhere, or all of them as a stream that holds little in memory.
 
 Result chunks of one batch may overlap, because inputs end out of order; chunks of different batches never do. So
-chunks are read in clusters: those that overlap, with small neighbours, each as soon as the reading gets there.
+chunks are merged: each is unpacked once the reading gets to its first input, and dropped after its last. Where an
+offset lies follows from the chunks' counts and summaries alone.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush, heapreplace
 from typing import Any, NamedTuple
 
 from django.db.models.functions import Length
@@ -21,7 +24,8 @@ from runs.models import ResultChunk, Run
 
 WIDEST_BATCH = 1_000
 WINDOW = 200
-READ_TOGETHER, READ_TOGETHER_BYTES = 100, 64 * 1024  # small chunks are read at once, up to that many outputs
+# Small chunks are fetched at once, up to this many outputs and packed bytes.
+OUTPUTS_FETCHED_TOGETHER, BYTES_FETCHED_TOGETHER = 100, 64 * 1024
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 # Spreadsheets in East Asian locales read the full-width signs alike.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -35,7 +39,7 @@ class Output(NamedTuple):
     line: bytes
 
 
-class Place(NamedTuple):
+class OutputPlace(NamedTuple):
     """Where a page starts: at an output of an input, which is the `offset`th of the run."""
 
     input_index: int = 0
@@ -47,11 +51,11 @@ class Place(NamedTuple):
 class OutputPage:
     outputs: list[Output]
     start: int  # the offset of the first
-    next: Place | None
+    next: OutputPlace | None
 
 
 @dataclass(frozen=True, slots=True)
-class _Stretch:
+class _ChunkOutline:
     """What is known of a result chunk without reading its outputs."""
 
     pk: int
@@ -61,55 +65,51 @@ class _Stretch:
     packed_bytes: int
 
 
-def page(run: Run, *, limit: int, start: Place | None = None, offset: int = 0) -> OutputPage:
+def page(run: Run, *, limit: int, start: OutputPlace | None = None, offset: int = 0) -> OutputPage:
     """Return up to `limit` outputs from `start`, or from the `offset`th. A page of large outputs may end sooner."""
+    start = start or place_at(run, offset)
     if start is None:
-        outputs, first = _from_offset(run, offset), offset
-    else:
-        outputs, first = _from_place(run, start), start.offset
+        return OutputPage([], offset, None)
     taken: list[Output] = []
     size = 0
-    for one in outputs:
+    for one in _from_place(run, start):
         if len(taken) == limit or (taken and size + len(one.line) > MAX_PAGE_BYTES):
-            return OutputPage(taken, first, Place(one.input_index, one.position, first + len(taken)))
+            following = OutputPlace(one.input_index, one.position, start.offset + len(taken))
+            return OutputPage(taken, start.offset, following)
         taken.append(one)
         size += len(one.line)
-    return OutputPage(taken, first, None)
+    return OutputPage(taken, start.offset, None)
 
 
-def place_at(run: Run, offset: int) -> Place:
-    """Return the place of the `offset`th output, which must be there."""
-    found = next(iter(_from_offset(run, offset)))
-    return Place(found.input_index, found.position, offset)
+def place_at(run: Run, offset: int) -> OutputPlace | None:
+    """Return the place of the `offset`th output, or None where there are not so many."""
+    if not offset:
+        return OutputPlace()
+    to_skip = offset
+    for cluster in _clusters(_outlines(run)):
+        held = sum(outline.output_count for outline in cluster)
+        if to_skip >= held:
+            to_skip -= held
+            continue
+        for input_index, count in _output_counts(cluster):
+            if to_skip < count:
+                return OutputPlace(input_index, to_skip, offset)
+            to_skip -= max(count, 0)
+    return None
 
 
 def stream(run: Run) -> Iterator[Output]:
     """Yield all outputs there are now."""
-    return _from_place(run, Place())
+    return _from_place(run, OutputPlace())
 
 
-def _from_place(run: Run, place: Place) -> Iterator[Output]:
-    for cluster in _clusters(_stretches(run, from_index=place.input_index)):
-        for one in _read(cluster):
-            if (one.input_index, one.position) >= (place.input_index, place.position):
-                yield one
+def _from_place(run: Run, place: OutputPlace) -> Iterator[Output]:
+    for one in _merged(_outlines(run, from_index=place.input_index)):
+        if (one.input_index, one.position) >= (place.input_index, place.position):
+            yield one
 
 
-def _from_offset(run: Run, offset: int) -> Iterator[Output]:
-    to_skip = offset
-    for cluster in _clusters(_stretches(run)):
-        held = sum(stretch.output_count for stretch in cluster)
-        if to_skip >= held:
-            to_skip -= held
-            continue
-        for one in _read(cluster):
-            if to_skip:
-                to_skip -= 1
-            else:
-                yield one
-
-
-def _stretches(run: Run, from_index: int = 0) -> Iterator[_Stretch]:
+def _outlines(run: Run, from_index: int = 0) -> Iterator[_ChunkOutline]:
     """Yield the run's chunks that hold outputs of inputs from `from_index` on, in order of their first input."""
     chunks = ResultChunk.objects.filter(run=run, output_count__gt=0, last_index__gte=from_index)
     chunks = chunks.order_by("first_index", "pk")
@@ -117,33 +117,77 @@ def _stretches(run: Run, from_index: int = 0) -> Iterator[_Stretch]:
     while True:
         window = chunks.filter(first_index__gte=after[0]).exclude(first_index=after[0], pk__lte=after[1])[:WINDOW]
         rows = window.values_list("pk", "first_index", "last_index", "output_count", Length("outputs"))
-        found = [_Stretch(*row) for row in rows]
+        found = [_ChunkOutline(*row) for row in rows]
         yield from found
         if len(found) < WINDOW:
             return
         after = (found[-1].first_index, found[-1].pk)
 
 
-def _clusters(stretches: Iterable[_Stretch]) -> Iterator[list[_Stretch]]:
-    cluster: list[_Stretch] = []
-    last_index, held, size = -1, 0, 0
-    for stretch in stretches:
-        is_full = held >= READ_TOGETHER or size >= READ_TOGETHER_BYTES
-        if is_full and stretch.first_index > last_index:
+def _clusters(outlines: Iterable[_ChunkOutline]) -> Iterator[list[_ChunkOutline]]:
+    """Yield chunks that overlap with one another and with no others; small ones with their neighbours."""
+    cluster: list[_ChunkOutline] = []
+    last_index, held = -1, 0
+    for outline in outlines:
+        if held >= OUTPUTS_FETCHED_TOGETHER and outline.first_index > last_index:
             yield cluster
-            cluster, held, size = [], 0, 0
-        cluster.append(stretch)
-        last_index = max(last_index, stretch.last_index)
-        held += stretch.output_count
-        size += stretch.packed_bytes
+            cluster, held = [], 0
+        cluster.append(outline)
+        last_index = max(last_index, outline.last_index)
+        held += outline.output_count
     if cluster:
         yield cluster
 
 
-def _read(cluster: list[_Stretch]) -> Iterable[Output]:
-    chunks = ResultChunk.objects.filter(pk__in=[stretch.pk for stretch in cluster]).only("summary", "outputs")
-    outputs = [output for chunk in chunks for output in _outputs(chunk)]
-    return outputs if len(cluster) == 1 else sorted(outputs)
+def _output_counts(cluster: list[_ChunkOutline]) -> list[tuple[int, int]]:
+    """Return (input index, number of outputs) of each input with a result, in order; the number is -1 of a failed."""
+    chunks = ResultChunk.objects.filter(pk__in=[outline.pk for outline in cluster])
+    summaries = [unpack_json(packed) for packed in chunks.values_list("summary", flat=True)]
+    return sorted(pair for summary in summaries for pair in zip(summary["index"], summary["outputs"], strict=True))
+
+
+_Head = tuple[Output, int, Iterator[Output]]
+"""The next output of an unpacked chunk, the chunk's key, and the outputs after it."""
+
+
+def _merged(outlines: Iterable[_ChunkOutline]) -> Iterator[Output]:
+    """Yield the outputs of chunks in input order, keeping unpacked only those that overlap where the reading is."""
+    heads: list[_Head] = []
+    for handful in _handfuls(outlines):
+        yield from _taken_before(heads, handful[0].first_index)
+        chunks = ResultChunk.objects.filter(pk__in=[outline.pk for outline in handful])
+        for chunk in chunks.only("first_index", "summary", "outputs").order_by("first_index", "pk"):
+            yield from _taken_before(heads, chunk.first_index)
+            outputs = _outputs(chunk)
+            heappush(heads, (next(outputs), chunk.pk, outputs))
+    yield from _taken_before(heads, math.inf)
+
+
+def _taken_before(heads: list[_Head], index: float) -> Iterator[Output]:
+    """Take from the unpacked chunks all outputs of inputs before `index`."""
+    while heads and heads[0][0].input_index < index:
+        output, key, rest = heads[0]
+        following = next(rest, None)
+        if following:
+            heapreplace(heads, (following, key, rest))
+        else:
+            heappop(heads)
+        yield output
+
+
+def _handfuls(outlines: Iterable[_ChunkOutline]) -> Iterator[list[_ChunkOutline]]:
+    """Yield chunks that are fetched at once: a large one alone, small ones together."""
+    handful: list[_ChunkOutline] = []
+    held, size = 0, 0
+    for outline in outlines:
+        held += outline.output_count
+        size += outline.packed_bytes
+        if handful and (held > OUTPUTS_FETCHED_TOGETHER or size > BYTES_FETCHED_TOGETHER):
+            yield handful
+            handful, held, size = [], outline.output_count, outline.packed_bytes
+        handful.append(outline)
+    if handful:
+        yield handful
 
 
 def _outputs(chunk: ResultChunk) -> Iterator[Output]:

@@ -140,7 +140,7 @@ class RunOutputs(ApiView):
         if request.accepted_renderer.format != "json":
             return _stream(run, request.accepted_renderer)
         scope = f"outputs:{run.uid}"
-        start = results.Place(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
+        start = results.OutputPlace(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
         page = results.page(run, limit=asked.limit, start=start, offset=asked.offset or 0)
         total = run.progress.output_count
         headers = _headers(request, asked, page, total, scope=scope, place_at=lambda at: results.place_at(run, at))

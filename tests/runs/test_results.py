@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from pydantic import BaseModel
 from actions import ActionDefinition, action, registry
 from runs import checkpoint, dispatch, results
 from runs.checkpoint import Outcome
+from runs.chunks import unpack_lines
 from runs.dispatch import Lease
 from runs.models import Batch, BatchStatus, Run
-from runs.results import Output, Place
-from tests.factories import Member, launch
+from runs.results import Output, OutputPlace
+from tests.factories import Member, launch, numbers
 
 pytestmark = pytest.mark.django_db
 
@@ -59,13 +61,13 @@ def test_pages_from_anywhere_tile_the_outputs_whatever_the_order_they_came_in(
 
     expected = [Output(index, n, b"%d" % one) for index in sorted(order) for n, one in enumerate(outputs[index])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "READ_TOGETHER", data.draw(st.sampled_from([1, 2, 100])))
+        patch.setattr(results, "OUTPUTS_FETCHED_TOGETHER", data.draw(st.sampled_from([1, 2, 100])))
         tiles(run, expected, limit)
 
 
 def tiles(run: Run, expected: list[Output], limit: int) -> None:
     assert list(results.stream(run)) == expected
-    place: Place | None = None
+    place: OutputPlace | None = None
     walked: list[Output] = []
     for _ in range(60):
         page = results.page(run, limit=limit, start=place)
@@ -87,21 +89,61 @@ def tiles(run: Run, expected: list[Output], limit: int) -> None:
 def test_how_much_is_read_at_once_changes_nothing(
     acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch, together: int, window: int, batch_size: int
 ) -> None:
-    monkeypatch.setattr(results, "READ_TOGETHER", together)
+    monkeypatch.setattr(results, "OUTPUTS_FETCHED_TOGETHER", together)
     monkeypatch.setattr(results, "WINDOW", window)
     run = launch("double", [{"n": n} for n in range(9)], by=acme, batch_size=batch_size)
     record(run, [[0, 8], [2, 1], [5, 3], [7, 6, 4]], {n: [n, n] for n in range(9)})
     expected = [n for n in range(9) for _ in range(2)]
     assert [int(one.line) for one in results.stream(run)] == expected
     assert [int(one.line) for one in results.page(run, limit=4, offset=7).outputs] == expected[7:11]
-    assert [int(one.line) for one in results.page(run, limit=3, start=Place(4, 1, 9)).outputs] == expected[9:12]
+    assert [int(one.line) for one in results.page(run, limit=3, start=OutputPlace(4, 1, 9)).outputs] == expected[9:12]
 
 
 def test_a_place_past_the_end(acme: Member, double: ActionDefinition) -> None:
     run = launch("double", [{"n": 1}], by=acme)
     record(run, [[0]], {0: [1]})
-    assert results.page(run, limit=5, start=Place(0, 1, 1)).outputs == []
-    assert results.page(run, limit=5, start=Place(7, 0, 1)).outputs == []
+    assert results.page(run, limit=5, start=OutputPlace(0, 1, 1)).outputs == []
+    assert results.page(run, limit=5, start=OutputPlace(7, 0, 1)).outputs == []
+
+
+class Lines(list[bytes]):
+    """A list that can be referred to weakly."""
+
+
+@pytest.fixture
+def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Lines]]:
+    """The outputs of each chunk that was unpacked, for as long as somebody holds them."""
+    seen: list[weakref.ref[Lines]] = []
+
+    def unpack(packed: bytes) -> Lines:
+        lines = Lines(unpack_lines(packed))
+        seen.append(weakref.ref(lines))
+        return lines
+
+    monkeypatch.setattr(results, "unpack_lines", unpack)
+    return seen
+
+
+@pytest.mark.parametrize("together", [1, 100])
+def test_of_chunks_that_overlap_only_those_at_hand_are_unpacked(
+    acme: Member,
+    double: ActionDefinition,
+    unpacked: list[weakref.ref[Lines]],
+    monkeypatch: pytest.MonkeyPatch,
+    together: int,
+) -> None:
+    """A slow first input ends in the last chunk, which overlaps with all others."""
+    monkeypatch.setattr(results, "OUTPUTS_FETCHED_TOGETHER", together)
+    run = launch("double", numbers(20), by=acme, batch_size=20)
+    record(run, [*([n, n + 1] for n in range(1, 19, 2)), [0, 19]], {n: [n] for n in range(20)})
+
+    assert len(results.page(run, limit=1).outputs) == 1
+    assert len(unpacked) == 2
+    held = [sum(lines() is not None for lines in unpacked) for _ in results.stream(run)]
+    assert (len(held), max(held)) == (20, 2)
+    unpacked.clear()
+    assert [one.line for one in results.page(run, limit=2, offset=15).outputs] == [b"15", b"16"]
+    assert len(unpacked) <= 3
 
 
 def lines(*values: Any) -> list[Output]:

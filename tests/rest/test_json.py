@@ -158,6 +158,33 @@ def test_brackets_inside_texts_are_not_counted(texts: list[str]) -> None:
     assert refusal(json.dumps([texts]).encode(), max_nodes=1).params["nodes"] == 2
 
 
+@pytest.mark.parametrize("unclosed", [b'"' + b'\\"' * 1_000_000, b'"[{' + b"\\" * 1_000_001, b'"' + b"[" * 1_000_000])
+def test_a_text_that_never_closes_is_counted_in_one_pass(unclosed: bytes) -> None:
+    assert refusal(b"[" * 11 + unclosed, max_nodes=10).params["nodes"] == 11
+    assert "not valid JSON" in refusal(b"[" * 5 + unclosed + b"[" * 50, max_nodes=10).message
+
+
+@given(st.lists(st.text('[{,"\\', max_size=6), min_size=1, max_size=6), st.integers(1, 5))
+def test_counting_a_stretch_at_a_time_changes_nothing(texts: list[str], stretch: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rest.json._COUNTED_AT_ONCE", stretch)
+        assert refusal(json.dumps([[], texts]).encode(), max_nodes=2).params["nodes"] == 3
+        patch.setattr("rest.json.MAX_VALUES", len(texts))
+        assert parse(json.dumps([0, *texts]).encode()) == [0, *texts]
+        assert refusal(json.dumps([0, 0, *texts]).encode()).params == {"limit": len(texts)}
+
+
+def test_values_are_counted_before_they_are_made() -> None:
+    error = refusal(b"[" + b"0," * 8_000_001 + b"0]")
+    assert error.params == {"limit": 8_000_000}
+    assert "8,000,000 values" in error.message
+
+
+def test_a_full_launch_of_80_values_an_input_is_taken() -> None:
+    body = b'{"inputs":[' + b",".join([b"[" + b",".join([b"0"] * 80) + b"]"] * 100_000) + b'],"name":""}'
+    assert len(parse(body)["inputs"]) == 100_000
+
+
 def test_of_duplicate_keys_the_last_wins() -> None:
     assert list(parse(b'{"b": 1, "a": 2, "b": {"c": 1, "c": 3}}').items()) == [("b", {"c": 3}), ("a", 2)]
 

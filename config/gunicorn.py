@@ -10,12 +10,14 @@ from typing import Any
 
 from gunicorn import util
 
+from config.environment import at_least, between
 from rest.errors import BadInput, InternalError
 
-bind = f"{os.environ.get('RUNYARD_BIND', '127.0.0.1')}:{os.environ.get('PORT', '8000')}"
+host, port = os.environ.get("RUNYARD_BIND") or "127.0.0.1", between("PORT", 8000, 1, 65535)
+bind = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 worker_class = "gthread"
-workers = int(os.environ.get("RUNYARD_WEB_PROCESSES", "2"))
-threads = int(os.environ.get("RUNYARD_WEB_THREADS", "16"))
+workers = at_least("RUNYARD_WEB_PROCESSES", 2)
+threads = at_least("RUNYARD_WEB_THREADS", 16)
 timeout = 60
 graceful_timeout = 5
 keepalive = 15
@@ -24,7 +26,7 @@ limit_request_line = 8190  # a list filtered by 200 uids
 
 # A thread waits no longer than this for a caller's next bytes, or for one to take any of an answer (a reader may pause
 # in the middle of a long stream): the few threads there are must not be held by callers that fell silent.
-STALLED_UPLOAD_S = int(os.environ.get("RUNYARD_WEB_STALL_SECONDS", "20"))
+STALLED_UPLOAD_S = at_least("RUNYARD_WEB_STALL_SECONDS", 20)
 STALLED_READER_S = 300
 
 

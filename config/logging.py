@@ -8,6 +8,9 @@ import structlog
 
 from rest.request_id import current_request_id
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+FORMS = ("console", "json")
+
 
 def add_request_id(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     """Add the id of the request that is answered, where one is."""
@@ -30,7 +33,7 @@ SHARED: list[Any] = [
 def configure(level: str, form: str) -> dict[str, Any]:
     """Configure structlog and return Django's `LOGGING`, so that both kinds of loggers write the same lines.
 
-    `form` is "console" or "json".
+    `level` is one of LEVELS, `form` one of FORMS.
     """
     structlog.configure(
         processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

@@ -6,37 +6,17 @@ A malformed value stops the start with a message that names the variable.
 from pathlib import Path
 
 import environ
-from django.core.exceptions import ImproperlyConfigured
 
-from config import logging
+from config import database, logging
+from config.environment import at_least, flag, one_of, required
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
-
-def _at_least(name: str, default: int, minimum: int = 1) -> int:
-    """Read an integer variable and refuse what is not one or is below `minimum`."""
-    text = env.str(name, default=str(default))
-    try:
-        value = int(text)
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} must be a whole number, not {text!r}") from None
-    if value < minimum:
-        raise ImproperlyConfigured(f"{name} must be at least {minimum}, not {value}")
-    return value
-
-
-def _required(name: str, why: str) -> str:
-    value = env.str(name, default="")
-    if not value:
-        raise ImproperlyConfigured(f"{name} is not set: {why}")
-    return value
-
-
 # --- Django ---------------------------------------------------------------------------------------------------
 
-DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = _required("SECRET_KEY", "a long random text that signs admin sessions; `make run` makes one")
+DEBUG = flag("DEBUG", default=False)
+SECRET_KEY = required("SECRET_KEY", "a long random text that signs admin sessions; `make run` makes one")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -108,7 +88,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 # Behind a proxy that ends TLS and sets X-Forwarded-Proto itself. Off by default: `make run` speaks plain HTTP.
-HTTPS = env.bool("HTTPS", default=False)
+HTTPS = flag("HTTPS", default=False)
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 31_536_000
@@ -118,21 +98,12 @@ X_FRAME_OPTIONS = "DENY"
 
 # --- Stores ---------------------------------------------------------------------------------------------------
 
-DATABASE_URL = _required(
-    "DATABASE_URL", "name a PostgreSQL 15+ server, or use `make run`, which starts an embedded one"
-)
-REDIS_URL = _required(
+DATABASE_URL = required("DATABASE_URL", "name a PostgreSQL 15+ server, or use `make run`, which starts an embedded one")
+REDIS_URL = required(
     "REDIS_URL", "name a Redis 7+ or Valkey 8+ server, or use `make run`, which starts an embedded one"
 )
 
-DATABASES = {"default": env.db_url_config(DATABASE_URL)}
-if DATABASES["default"]["ENGINE"] != "django.db.backends.postgresql":
-    raise ImproperlyConfigured(
-        "DATABASE_URL must name a PostgreSQL server (postgresql://...): there is no other engine"
-    )
-DATABASES["default"]["CONN_MAX_AGE"] = None
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 3)
+DATABASES = {"default": database.configure(DATABASE_URL)}
 
 # --- REST -----------------------------------------------------------------------------------------------------
 
@@ -173,25 +144,25 @@ CELERY_BEAT_SCHEDULE = {
 # --- Runyard --------------------------------------------------------------------------------------------------
 
 RUNYARD_ACTIONS = env.list("RUNYARD_ACTIONS", default=[])
-RUNYARD_LEASE_SECONDS = _at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
+RUNYARD_LEASE_SECONDS = at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
 
-RUNYARD_MAX_BODY_BYTES = _at_least("RUNYARD_MAX_BODY_BYTES", 64 * 1024 * 1024)
-RUNYARD_MAX_BODY_NODES = _at_least("RUNYARD_MAX_BODY_NODES", 2_000_000)
-RUNYARD_MAX_LARGE_BODIES = _at_least("RUNYARD_MAX_LARGE_BODIES", 2)
-RUNYARD_MAX_INPUTS = _at_least("RUNYARD_MAX_INPUTS", 100_000)
-RUNYARD_MAX_INPUT_BYTES = _at_least("RUNYARD_MAX_INPUT_BYTES", 256 * 1024)
-RUNYARD_MAX_CUSTOM_DATA_BYTES = _at_least("RUNYARD_MAX_CUSTOM_DATA_BYTES", 4 * 1024)
-RUNYARD_MAX_PARAMETERS_BYTES = _at_least("RUNYARD_MAX_PARAMETERS_BYTES", 256 * 1024)
-RUNYARD_MAX_OUTPUT_BYTES = _at_least("RUNYARD_MAX_OUTPUT_BYTES", 1024 * 1024)
-RUNYARD_MAX_OUTPUTS_PER_INPUT = _at_least("RUNYARD_MAX_OUTPUTS_PER_INPUT", 10_000)
-RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT = _at_least("RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT", 16 * 1024 * 1024)
-RUNYARD_MAX_UNFINISHED_RUNS = _at_least("RUNYARD_MAX_UNFINISHED_RUNS", 10_000)
+RUNYARD_MAX_BODY_BYTES = at_least("RUNYARD_MAX_BODY_BYTES", 64 * 1024 * 1024)
+RUNYARD_MAX_BODY_NODES = at_least("RUNYARD_MAX_BODY_NODES", 2_000_000)
+RUNYARD_MAX_LARGE_BODIES = at_least("RUNYARD_MAX_LARGE_BODIES", 2)
+RUNYARD_MAX_INPUTS = at_least("RUNYARD_MAX_INPUTS", 100_000)
+RUNYARD_MAX_INPUT_BYTES = at_least("RUNYARD_MAX_INPUT_BYTES", 256 * 1024)
+RUNYARD_MAX_CUSTOM_DATA_BYTES = at_least("RUNYARD_MAX_CUSTOM_DATA_BYTES", 4 * 1024)
+RUNYARD_MAX_PARAMETERS_BYTES = at_least("RUNYARD_MAX_PARAMETERS_BYTES", 256 * 1024)
+RUNYARD_MAX_OUTPUT_BYTES = at_least("RUNYARD_MAX_OUTPUT_BYTES", 1024 * 1024)
+RUNYARD_MAX_OUTPUTS_PER_INPUT = at_least("RUNYARD_MAX_OUTPUTS_PER_INPUT", 10_000)
+RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT = at_least("RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT", 16 * 1024 * 1024)
+RUNYARD_MAX_UNFINISHED_RUNS = at_least("RUNYARD_MAX_UNFINISHED_RUNS", 10_000)
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # rest.json reads bodies and holds the limit itself
 
 # --- Logging --------------------------------------------------------------------------------------------------
 
 LOGGING = logging.configure(
-    level=env.str("LOG_LEVEL", default="INFO").upper(),
-    form=env.str("LOG_FORMAT", default="console"),
+    level=one_of("LOG_LEVEL", default="INFO", choices=logging.LEVELS),
+    form=one_of("LOG_FORMAT", default="console", choices=logging.FORMS),
 )

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from config.environment import flag
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 NEEDED = {"SECRET_KEY": "s", "DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x"}
 SHOW = "import json; from config import settings as s; print(json.dumps({names}, default=str))"
@@ -76,12 +78,32 @@ def test_what_the_environment_says() -> None:
         ({"RUNYARD_MAX_INPUTS": "0"}, "RUNYARD_MAX_INPUTS must be at least 1, not 0"),
         ({"RUNYARD_LEASE_SECONDS": "1"}, "RUNYARD_LEASE_SECONDS must be at least 2, not 1"),
         ({"RUNYARD_LEASE_SECONDS": "1.5"}, "RUNYARD_LEASE_SECONDS must be a whole number"),
+        ({"DATABASE_URL": "postgresql://u:p@h:port/x"}, "DATABASE_URL must be like postgresql://"),
+        ({"DEBUG": "ja"}, "DEBUG must be true or false, not 'ja'"),
+        ({"HTTPS": "tru"}, "HTTPS must be true or false, not 'tru'"),
+        ({"LOG_FORMAT": "jsno"}, "LOG_FORMAT must be one of console, json, not 'jsno'"),
+        ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, not 'LOUD'"),
     ],
 )
 def test_a_value_that_cannot_be_stops_the_start(environment: dict[str, str], message: str) -> None:
     run = start("import config.settings", **{**NEEDED, **environment})
     assert run.returncode != 0
     assert message in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "is_on"),
+    [("true", True), ("1", True), ("Yes", True), ("on", True), ("false", False), ("0", False), ("no", False),
+     ("OFF", False), ("", False)],
+)  # fmt: skip
+def test_on_and_off(monkeypatch: pytest.MonkeyPatch, text: str, is_on: bool) -> None:
+    monkeypatch.setenv("DEBUG", text)
+    assert flag("DEBUG", default=False) is is_on
+
+
+def test_an_empty_value_is_an_absent_one() -> None:
+    empty = {"DEBUG": "", "LOG_LEVEL": "", "LOG_FORMAT": "", "HTTPS": "", "RUNYARD_MAX_INPUTS": ""}
+    assert read("[s.DEBUG, s.LOGGING['root']['level'], s.RUNYARD_MAX_INPUTS]", **empty) == [False, "INFO", 100_000]
 
 
 def test_the_session_is_the_admins_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType, MappingProxyType
@@ -23,6 +24,20 @@ from actions.signature import OutputKind, Schema, Signature, read_signature
 from rest.errors import BadInput, BadParameters
 
 logger = logging.getLogger(__name__)
+
+# A type with a defect fails on every input of a launch, and one traceback tells as much as 100,000.
+TOLD_AGAIN_AFTER_S = 60
+
+
+@dataclass(slots=True)
+class _Defect:
+    """When the failing types of an action were last logged, and how often they failed since."""
+
+    told_at: float
+    since: int = 0
+
+
+_defects: dict[str, _Defect] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +95,6 @@ class ActionDefinition:
     @property
     def output_kind(self) -> OutputKind:
         return self.signature.output_kind
-
-    @property
-    def takes_parameters(self) -> bool:
-        return self.signature.parameters is not None
-
-    @property
-    def takes_context(self) -> bool:
-        return self.signature.takes_context
 
     @property
     def input_schema(self) -> Schema:
@@ -224,8 +231,23 @@ class ActionDefinition:
             return problems_of(error)
         if isinstance(error, KeyboardInterrupt):
             raise error
-        logger.error("The %s type of action %s failed on a value", what, self.name, exc_info=error)
+        self._log_defect(error, what)
         return [problem("", f"the action's {what} type failed to check it ({type(error).__name__})")]
+
+    def _log_defect(self, error: BaseException, what: str) -> None:
+        now = time.monotonic()
+        known = _defects.get(self.name)
+        if known is not None and now - known.told_at < TOLD_AGAIN_AFTER_S:
+            known.since += 1
+            return
+        _defects[self.name] = _Defect(now)
+        logger.error(
+            "The %s type of action %s failed on a value; %d failures since the last one told",
+            what,
+            self.name,
+            known.since if known is not None else 0,
+            exc_info=error,
+        )
 
 
 def action(name: str, **options: Unpack[Options]) -> Callable[[Callable[..., Any]], ActionDefinition]:

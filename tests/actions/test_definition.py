@@ -209,6 +209,20 @@ def test_a_validator_that_fails_is_a_problem_of_the_input(
         picky.load_parameters({"text": text})
 
 
+def test_a_validator_that_always_fails_is_logged_once_a_minute(
+    picky: ActionDefinition, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caplog.at_level(logging.ERROR, logger="actions.definition"):
+        for _ in range(50):
+            picky.check_input(b'{"text": "defect"}')
+        assert len(caplog.records) == 1
+        monkeypatch.setattr("actions.definition.TOLD_AGAIN_AFTER_S", 0)
+        picky.check_input(b'{"text": "defect"}')
+    (_, second) = caplog.records
+    assert "49 failures since the last one told" in second.getMessage()
+    assert second.exc_info is not None
+
+
 @pytest.mark.parametrize("exception", [SystemExit, GeneratorExit, BaseException])
 def test_a_validator_that_would_end_the_process_is_a_problem_of_the_input(exception: type[BaseException]) -> None:
     class Exits(BaseModel):

@@ -147,9 +147,6 @@ def test_it_is_called_with_what_it_takes() -> None:
     assert takes_all.call(input, parameters, context) == [input, parameters, context]
     assert takes_context.call(input, None, context) == [input, context]
     assert asyncio.run(takes_input.call(input, None, context)) == 7
-    assert (takes_all.takes_parameters, takes_all.takes_context) == (True, True)
-    assert (takes_context.takes_parameters, takes_context.takes_context) == (False, True)
-    assert (takes_input.takes_parameters, takes_input.takes_context) == (False, False)
 
 
 def test_schemas_are_of_what_is_accepted_and_of_what_is_answered() -> None:

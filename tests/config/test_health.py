@@ -44,6 +44,19 @@ def test_health_is_read_without_a_key_and_never_written(path: str) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("host", ["10.0.0.7:8000", "127.0.0.1", "not_a_host", "a b", ""])
+def test_health_is_told_whatever_the_host(settings: Any, path: str, host: str) -> None:
+    settings.ALLOWED_HOSTS = ["runyard.example.org"]
+    answer = Client().get(path, headers={"Host": host})
+    assert answer.status_code == 200
+    assert int(answer.headers["Content-Length"]) == len(answer.content)
+    refused = Client().post(path, headers={"Host": host})
+    assert (refused.status_code, refused.headers["Allow"]) == (405, "GET, HEAD")
+    assert Client().get("/v1/runs", headers={"Host": host}).status_code == 400
+
+
+@pytest.mark.django_db
 def test_ready_before_any_process_was_seen() -> None:
     answer = get("/readyz")
     unseen = {"ok": False, "count": 0, "age_s": None}

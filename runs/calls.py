@@ -16,7 +16,7 @@ from actions import ActionDefinition, ActionError, Context, Retry
 from actions.exceptions import backoff_s
 from actions.limits import Limits
 from actions.problems import printable
-from rest.errors import ApiError, BadInput, stored_error
+from rest.errors import ApiError, BadInput, GenericError, TimedOut, stored_error
 from runs.checkpoint import Outcome
 from runs.models import input_uid
 from runs.timeouts import InputTimeout
@@ -91,12 +91,17 @@ class Call:
             if isinstance(error, Retry) and attempt < self.limits.max_attempts:
                 wait_s = backoff_s(attempt) if error.after_s is None else error.after_s
                 return Outcome(offset, attempt, started_at, finished_at, retry_at=finished_at + wait_s)
-            stored = self._stored(error, attempt, error_ref)
+            stored = self._told(error, attempt, error_ref)
         except Exception:  # a subclass of our errors that was never initialised, or changed since
+            stored = None
+        if stored is None:
             stored = self._unexpected(error, error_ref)
+        else:
+            log.info("input_failed", action=self.definition.name, label=stored["label"], error_ref=error_ref)
         return Outcome(offset, attempt, started_at, finished_at, error=stored)
 
-    def _stored(self, error: BaseException, attempt: int, error_ref: str) -> dict[str, Any]:
+    def _told(self, error: BaseException, attempt: int, error_ref: str) -> dict[str, Any] | None:
+        """Return what the input keeps of an error that says itself what it is; None for any other."""
         match error:
             case ActionError():
                 told = ActionError(error.label, error.message, error.params)  # checks what was changed since
@@ -104,10 +109,10 @@ class Call:
             case InputTimeout():
                 timeout_s = self.limits.timeout_s
                 message = f"The action took longer than its time limit of {timeout_s:g} s."
-                return input_error("TIMEOUT", message, params={"timeout_s": timeout_s}, error_ref=error_ref)
+                return input_error(TimedOut.label, message, params={"timeout_s": timeout_s}, error_ref=error_ref)
             case Retry():
                 message = f"Failed after {attempt} of {self.limits.max_attempts} attempts: {error}"
-                return input_error("GENERIC_ERROR", message, params={"attempts": attempt}, error_ref=error_ref)
+                return input_error(GenericError.label, message, params={"attempts": attempt}, error_ref=error_ref)
             case BadInput():
                 # The type took the input when it was launched, and the code has changed since.
                 return input_error(
@@ -120,13 +125,13 @@ class Call:
                 )
             case ApiError():
                 return input_error(error.label, error.message, params=error.params, error_ref=error_ref)
-        return self._unexpected(error, error_ref)
+        return None
 
     def _unexpected(self, error: BaseException, error_ref: str) -> dict[str, Any]:
         log.error("action_failed", action=self.definition.name, error_ref=error_ref, exc_info=error)
         text = _text_of(error)
         message = f"{type(error).__name__}: {text}" if text else type(error).__name__
-        return input_error("GENERIC_ERROR", message, params={"type": type(error).__name__}, error_ref=error_ref)
+        return input_error(GenericError.label, message, params={"type": type(error).__name__}, error_ref=error_ref)
 
 
 def _text_of(error: BaseException) -> str:

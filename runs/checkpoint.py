@@ -21,7 +21,7 @@ from pydantic_core import from_json, to_json
 from runs import dispatch, lifecycle
 from runs.chunks import DoneBits, pack_json, pack_lines, unpack_lines
 from runs.dispatch import Lease, Release, Retries
-from runs.models import Batch, BatchStatus, ResultChunk, Run, RunProgress, RunStatus
+from runs.models import Batch, BatchStatus, ResultChunk, RunProgress, RunStatus
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,8 @@ class Outcome:
     @property
     def size(self) -> int:
         """Return about how many bytes this outcome holds in memory."""
-        return sum(map(len, self.outputs or ())) + 200
+        held = sum(map(len, self.outputs or ()))
+        return held + 200 + (len(to_json(self.error)) if self.error else 0)
 
 
 def write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: datetime | None = None) -> None:
@@ -149,8 +150,7 @@ def _settle(lease: Lease, released: Release, *, now: datetime) -> None:
     Workers that let go at once are in line here, behind the progress row: the last one sees what the others did.
     """
     if released.status == BatchStatus.READY:
-        run = Run.objects.get(pk=lease.run_id)
-        dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
+        dispatch.make_ready(lease.run_id, lease.workspace_id, lease.action.pk)
         return
     if any(dispatch.has_batch(lease.run_id, status) for status in (BatchStatus.READY, BatchStatus.LEASED)):
         return

@@ -42,6 +42,7 @@ class Lease:
     generation: int
     run_id: int
     run_uid: uuid.UUID
+    workspace_id: int
     action: Action
     parameters: dict[str, Any]
     identity_ids: Any
@@ -123,6 +124,7 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Leas
         generation=row["generation"],
         run_id=row["run_id"],
         run_uid=row["uid"],
+        workspace_id=row["workspace_id"],
         action=Action(**{name: row[f"action_{name}"] for name in _ACTION_COLUMNS}),
         parameters=row["parameters"],
         identity_ids=row["identity_ids"],
@@ -323,7 +325,8 @@ def _ready_again(statement: str, arguments: list[Any]) -> int:
             run_ids = [row[0] for row in cursor.fetchall()]
         # Behind a checkpoint that is looking whether all that is left of its run waits: it must not miss these.
         list(RunProgress.objects.select_for_update().filter(run__in=set(run_ids)).order_by("run"))
-        for run in Run.objects.filter(pk__in=set(run_ids), status__in=EXECUTABLE).order_by("workspace", "pk"):
+        runs = Run.objects.places().filter(pk__in=set(run_ids), status__in=EXECUTABLE)
+        for run in runs.order_by("workspace_id", "pk"):
             make_ready(run.pk, run.workspace_id, run.action_id)
     return len(run_ids)
 
@@ -332,7 +335,8 @@ def restore_lost_ready_runs() -> int:
     """Put runs that have a ready batch back among the candidates, where a race left them out. Returns how many."""
     ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
     listed = ReadyRun.objects.filter(pk=OuterRef("pk"))
-    lost = Run.objects.filter(Exists(ready), ~Exists(listed), status__in=EXECUTABLE).order_by("pk")[:SWEEP_STEP]
+    runs = Run.objects.places().filter(Exists(ready), ~Exists(listed), status__in=EXECUTABLE)
+    lost = runs.order_by("pk")[:SWEEP_STEP]
     for run in lost:
         make_ready(run.pk, run.workspace_id, run.action_id)
     return len(lost)

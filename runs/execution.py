@@ -76,8 +76,10 @@ def execute(lease: Lease, *, stop_at: float) -> None:
     except LeaseLost:
         log.info("lease_lost", run_uid=str(lease.run_uid), batch=lease.first_index)
         runner.abandon()
-    except Exception:
+    except Exception as error:
         runner.abandon()
+        if runner.is_stuck:
+            raise ProcessStuck from error
         raise
     finally:
         keeper.let_go()

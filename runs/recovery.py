@@ -50,7 +50,7 @@ def sweep(*, now: datetime | None = None) -> Found:
 
 def queue_due_runs(*, now: datetime, limit: int = dispatch.SWEEP_STEP) -> int:
     """Queue runs whose time has come: `start_after` has passed, or a retry is due. Returns how many."""
-    due = Run.objects.due(now).order_by("postponed_until")[:limit]
+    due = Run.objects.places().due(now).order_by("postponed_until")[:limit]
     return sum(queue(run, now=now) for run in due)
 
 

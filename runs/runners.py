@@ -12,8 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from django.db import connections
+from psycopg.pq import TransactionStatus
 
 from runs.calls import Call
 from runs.checkpoint import Outcome
@@ -94,20 +98,41 @@ class SequentialRunner(_Queue):
     def step(self, until: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         size = 0
-        timeout_s = self.call.limits.timeout_s
-        guard: Callable[[Callable[[], Any]], Any] = lambda function: alarm.call(timeout_s, function)  # noqa: E731
         while self.waiting and size < MAX_BYTES_IN_HAND:
             work = self.take()
-            outcome = self.call.run(work.offset, work.line, work.attempt, guard)
+            outcome = self.call.run(work.offset, work.line, work.attempt, self._within_limit)
+            if outcome.error:
+                drop_broken_connections()
             outcomes.append(outcome)
             size += outcome.size
             if time.monotonic() >= until:
                 break
         return outcomes
 
+    def _within_limit(self, function: Callable[[], Any]) -> Any:
+        return alarm.call(self.call.limits.timeout_s, function)
+
     @property
     def is_finished(self) -> bool:
         return not self.waiting
+
+
+def drop_broken_connections() -> None:
+    """Close database connections that a call left in the middle of something.
+
+    An action may use Django's, which are the engine's too: one that was ended inside a query would spoil the next
+    input, and the checkpoint.
+    """
+    for used in connections.all(initialized_only=True):
+        if used.connection is None:
+            continue
+        status = used.connection.info.transaction_status
+        left_open = status != TransactionStatus.IDLE and not used.in_atomic_block
+        if status == TransactionStatus.ACTIVE:
+            with suppress(Exception):  # the server would go on with the query to its end
+                used.connection.cancel_safe(timeout=1.0)
+        if status == TransactionStatus.ACTIVE or left_open:
+            used.close()
 
 
 class ThreadRunner(_Queue):
@@ -225,8 +250,8 @@ class AsyncRunner(_Queue):
         self._loop = event_loop()
         alarm.install()
         self._in_hand: dict[asyncio.Task[Outcome], _OnLoop] = {}
-
-    is_stuck = False
+        self._turned_at = time.monotonic()
+        self._stuck = False
 
     def step(self, until: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -235,6 +260,8 @@ class AsyncRunner(_Queue):
             self._loop.run_until_complete(self._step(until, outcomes))
         finally:
             alarm.disarm()
+        if any(outcome.error for outcome in outcomes):
+            drop_broken_connections()
         return outcomes
 
     async def _step(self, until: float, outcomes: list[Outcome]) -> None:
@@ -243,17 +270,28 @@ class AsyncRunner(_Queue):
             while self.waiting and len(self._in_hand) < self.call.limits.concurrency:
                 work = self.take()
                 task = asyncio.create_task(self.call.run_async(work.offset, work.line, work.attempt))
-                self._in_hand[task] = _OnLoop(work, time.time())
-            ended, _ = await asyncio.wait(self._in_hand, timeout=until - now, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
-                outcome = self._in_hand.pop(task).end(task, self.call)
+                self._in_hand[task] = _OnLoop(work, time.time(), now + self.call.limits.timeout_s + GRACE_S)
+            self._turned_at = time.monotonic()
+            look_s = min(until - now, GRACE_S / 2)
+            ended, _ = await asyncio.wait(self._in_hand, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
+            for outcome in [*(self._in_hand.pop(task).end(task, self.call) for task in ended), *self._overdue()]:
                 outcomes.append(outcome)
                 size += outcome.size
 
+    def _overdue(self) -> list[Outcome]:
+        """Give up calls that go on although they were cancelled at their limit."""
+        overdue = [task for task, one in self._in_hand.items() if one.given_up_at <= time.monotonic()]
+        if overdue:
+            # They run on. Nothing more is started here: the process is about to be replaced.
+            self._stuck = True
+            self.stop()
+        return [self._in_hand.pop(task).give_up(self.call) for task in overdue]
+
     def abandon(self) -> None:
         self.stop()
-        for task in self._in_hand:
+        for task, one in self._in_hand.items():
             task.cancel()
+            one.given_up_at = time.monotonic() + GRACE_S
         while not self.is_finished:
             self.step(time.monotonic() + 1)
 
@@ -261,24 +299,39 @@ class AsyncRunner(_Queue):
         """Whether a call past its limit holds the loop; asked by the alarm, in the middle of whatever runs."""
         alarm.arm(GRACE_S, self._is_blocking)  # the next call may hold the loop too
         running = asyncio.current_task(self._loop)
-        one = self._in_hand.get(running) if running else None
-        return one is not None and time.time() - one.started_at >= self.call.limits.timeout_s
+        now = time.monotonic()
+        overdue = {task for task, one in self._in_hand.items() if one.given_up_at <= now}
+        # A task that a call has made is to blame when the loop stands still while a call is past its limit.
+        stands_still = now - self._turned_at > GRACE_S and running not in self._in_hand
+        if running is None or not (running in overdue or (overdue and stands_still)):
+            return False
+        for task in overdue:  # those that it held up have time to end now
+            self._in_hand[task].given_up_at = now + GRACE_S
+        return True
 
     @property
     def is_finished(self) -> bool:
         return not self.waiting and not self._in_hand
 
+    @property
+    def is_stuck(self) -> bool:
+        return self._stuck
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class _OnLoop:
     work: Work
     started_at: float
+    given_up_at: float  # monotonic: its limit, and some time to end after it was told to
 
     def end(self, task: asyncio.Task[Outcome], call: Call) -> Outcome:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None:
             return call.failure(self.work.offset, self.work.attempt, self.started_at, error)
         return task.result()
+
+    def give_up(self, call: Call) -> Outcome:
+        return call.failure(self.work.offset, self.work.attempt, self.started_at, InputTimeout())
 
 
 _event_loop: asyncio.AbstractEventLoop | None = None

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.exceptions import FieldDoesNotExist
 from django.db.models import F, Func, Model, Q, QuerySet, Value
@@ -108,7 +109,7 @@ def count(queryset: QuerySet[Any]) -> int:
 def paginate(request: Any, queryset: QuerySet[Any], keys: Sequence[SortKey], page: PageRequest) -> Page:
     """Read one page of model instances in the order of `keys`, whose last one must be unique and never null.
 
-    Raises `BadParameters` for a cursor that is malformed or belongs to another order.
+    Raises `BadParameters` for a cursor that is malformed or belongs to another list or order.
     """
     total = count(queryset)
     if page.offset is not None:
@@ -137,14 +138,15 @@ def _by_offset(
     more, rows = len(rows) > limit, rows[:limit]
     following, preceding = offset_links(limit, offset, more=more)
     if more and following is None:  # past the last offset there is, a cursor leads on
-        following = {"offset": None, "cursor": _cursor(keys, rows[-1], offset + limit)}
+        scope = _scope(request, keys)
+        following = {"offset": None, "cursor": _cursor(scope, keys, rows[-1], offset + limit)}
     return Page(rows, page_headers(request, limit=limit, offset=offset, total=total, next=following, prev=preceding))
 
 
 def _by_cursor(request: Any, queryset: QuerySet[Any], keys: Sequence[SortKey], page: PageRequest, total: int) -> Page:
-    limit, offset, backward, position = page.limit, 0, False, None
+    limit, offset, backward, position, scope = page.limit, 0, False, None, _scope(request, keys)
     if page.cursor is not None:
-        kept = read_cursor(_scope(keys), page.cursor)
+        kept = read_cursor(scope, page.cursor)
         position, offset, backward = kept["at"], kept["offset"], kept["back"]
     walked = [key.reversed() for key in keys] if backward else list(keys)
     rows = _rows_after(queryset, walked, position, limit + 1)
@@ -154,19 +156,21 @@ def _by_cursor(request: Any, queryset: QuerySet[Any], keys: Sequence[SortKey], p
         offset = max(0, offset - len(rows))
     following = preceding = None
     if rows and (more or backward):
-        following = {"cursor": _cursor(keys, rows[-1], offset + len(rows))}
+        following = {"cursor": _cursor(scope, keys, rows[-1], offset + len(rows))}
     if rows and (more if backward else position is not None):
-        preceding = {"cursor": _cursor(keys, rows[0], offset, back=True)}
+        preceding = {"cursor": _cursor(scope, keys, rows[0], offset, back=True)}
     return Page(rows, page_headers(request, limit=limit, offset=offset, total=total, next=following, prev=preceding))
 
 
-def _cursor(keys: Sequence[SortKey], row: Any, offset: int, *, back: bool = False) -> str:
+def _cursor(scope: str, keys: Sequence[SortKey], row: Any, offset: int, *, back: bool = False) -> str:
     position = [_value(row, key.field) for key in keys]
-    return write_cursor(_scope(keys), {"at": position, "offset": offset, "back": back})
+    return write_cursor(scope, {"at": position, "offset": offset, "back": back})
 
 
-def _scope(keys: Sequence[SortKey]) -> str:
-    return "list:" + ",".join(map(str, keys))
+def _scope(request: Any, keys: Sequence[SortKey]) -> str:
+    """Name the list a request reads: its path, filters and order, but not where its page lies."""
+    filters = sorted(pair for pair in Query.of(request).pairs if pair[0] not in PARAMETERS)
+    return f"list:{request.path}?{urlencode(filters)}:{','.join(map(str, keys))}"
 
 
 def _value(row: Any, field: str) -> Any:

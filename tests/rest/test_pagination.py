@@ -180,6 +180,30 @@ def test_a_cursor_of_another_order_is_refused(table: None) -> None:
     assert caught.value.params["parameter"] == "cursor"
 
 
+def cursor_of(url: str) -> str:
+    return parse_qs(urlsplit(url).query)["cursor"][0]
+
+
+@pytest.mark.parametrize(
+    "other", ["/v1/others?tag=a&tag=b", "/v1/rows?tag=a", "/v1/rows?tag=a&tag=b&name=c", "/v1/rows"]
+)
+def test_a_cursor_of_another_list_is_refused(table: None, other: str) -> None:
+    fill([("a", 1, 1)] * 3)
+    page = page_at("/v1/rows?tag=a&tag=b&limit=1", [SortKey("id")])
+    cursor = cursor_of(page.headers["X-Pagination-Next"])
+    with pytest.raises(BadParameters) as caught:
+        page_at(f"{other}{'&' if '?' in other else '?'}cursor={cursor}", [SortKey("id")])
+    assert caught.value.params["parameter"] == "cursor"
+
+
+def test_a_cursor_may_come_with_another_limit_and_its_filters_in_another_order(table: None) -> None:
+    fill([("a", 1, 1)] * 5)
+    page = page_at("/v1/rows?tag=a&name=%C3%A9&limit=1", [SortKey("id")])
+    cursor = cursor_of(page.headers["X-Pagination-Next"])
+    following = page_at(f"/v1/rows?cursor={cursor}&limit=3&name=\xc3\xa9&tag=a", [SortKey("id")])
+    assert ids([following]) == in_order([SortKey("id")])[1:4]
+
+
 @pytest.mark.parametrize(
     "cursor", ["", "x", "%00", "a" * 5000, "%C3%A9", "AAAAAAAAAAAAAAAAAAAAAAAA", "null", "-1", "=="]
 )

@@ -112,9 +112,7 @@ class RunInputs(ApiView):
         scope = f"inputs:{run.uid}:{sorted(wanted.statuses)}:{sorted(wanted.error_labels)}"
         start = input_states.Place(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
         page = input_states.page(run, limit=asked.limit, wanted=wanted, start=start, offset=asked.offset or 0)
-        headers = _headers(
-            request, asked, page, page.total, scope=scope, place_at=lambda at: input_states.Place(at, at)
-        )
+        headers = _headers(request, asked, page, page.total, scope=scope)
         return Response(page.inputs, headers=headers)
 
 
@@ -162,12 +160,18 @@ def _stream(run: Run, renderer: Any) -> StreamingHttpResponse:
 
 
 def _headers(
-    request: Request, asked: PageRequest, page: Page, total: int, *, scope: str, place_at: Callable[[int], Any]
+    request: Request,
+    asked: PageRequest,
+    page: Page,
+    total: int,
+    *,
+    scope: str,
+    place_at: Callable[[int], Any] | None = None,
 ) -> dict[str, str]:
     """Return a page's headers: forward by cursor, or by offset where the caller counts so; back by offset.
 
     A page may be shorter than was asked for, so the next one begins where this one ended. `place_at` finds the place
-    of an offset that is beyond those a caller may send.
+    of an offset that is beyond those a caller may send, for a list that gets so long.
     """
     following = preceding = None
     if page.next:
@@ -177,11 +181,10 @@ def _headers(
         )
     if page.start:
         before = max(0, page.start - asked.limit)
-        preceding = (
-            {"cursor": None, "offset": before, "limit": asked.limit}
-            if before <= MAX_OFFSET
-            else _to(write_cursor(scope, place_at(before)))
-        )
+        if before <= MAX_OFFSET:
+            preceding = {"cursor": None, "offset": before, "limit": asked.limit}
+        elif place_at:
+            preceding = _to(write_cursor(scope, place_at(before)))
     return page_headers(request, limit=asked.limit, offset=page.start, total=total, next=following, prev=preceding)
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from actions import ActionDefinition, ActionError, Context, Retry, action
-from runs import input_states, lifecycle, results
+from runs import input_states, lifecycle, results, views
 from runs.models import Run, RunStatus
 from tests.factories import Api, Member, launch, member, numbers, work
 
@@ -434,6 +434,17 @@ def test_the_headers_of_inputs(api: Api, acme: Member, double: ActionDefinition)
     assert "X-Pagination-Next" not in last.headers
     assert last.headers["X-Pagination-Prev"].endswith("?offset=10&limit=10")
     assert last.headers["X-Pagination-Offset"] == "20"
+
+
+def test_no_link_leads_to_an_input_that_the_filter_leaves_out(
+    api: Api, acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the offsets a caller may send there is no link back, rather than one that counts all inputs."""
+    run = launch("double", [{"n": 1}, {}] * 5, by=acme)
+    monkeypatch.setattr(views, "MAX_OFFSET", 1)
+    pages = list(api.pages(f"/v1/runs/{run.uid}/inputs?status=FAILED&limit=1"))
+    assert [page.json()[0]["index"] for page in pages] == [1, 3, 5, 7, 9]
+    assert ["X-Pagination-Prev" in page.headers for page in pages] == [False, True, True, False, False]
 
 
 # --- /outputs -------------------------------------------------------------------------------------------------

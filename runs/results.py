@@ -19,10 +19,11 @@ from django.db.models.functions import Length
 from pydantic_core import from_json, to_json
 
 from actions import registry
+from actions.options import HIGHEST
 from runs.chunks import unpack_json, unpack_lines
 from runs.models import ResultChunk, Run
 
-WIDEST_BATCH = 1_000
+WIDEST_BATCH = HIGHEST["batch_size"]
 WINDOW = 200
 # Small chunks are fetched at once, up to this many outputs and packed bytes.
 OUTPUTS_FETCHED_TOGETHER, BYTES_FETCHED_TOGETHER = 100, 64 * 1024

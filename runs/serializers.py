@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError
 from rest_framework import serializers
 
+from actions.options import HIGHEST
 from actions.problems import printable, problems_of
 from rest.errors import ApiError, BadInput, BadParameters
 from rest.json import dumps, rfc3339
@@ -47,7 +48,7 @@ class AsyncBody(LaunchBody):
     name: str = Field(default="", max_length=255)
     tags: list[Tag] = Field(default=[], max_length=20)
     start_after: Time | None = None
-    batch_size: int | None = Field(default=None, ge=1, le=1_000)
+    batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
     on_invalid: Literal["skip", "reject"] = "skip"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -28,6 +29,7 @@ from devstack.stopping import StopSignal
 READY_SECONDS = 120
 LOOK_SECONDS = 0.5  # between two looks at what should be ready or alive
 HEALTH_SECONDS = 10.0  # between two looks at what should give signs of life
+LOCAL_HOSTS = "localhost,127.0.0.1,[::1]"
 SAMPLE = ("inspect-url", "docs/examples/urls.jsonl")
 SAMPLE_OUTPUTS = 3
 
@@ -79,13 +81,19 @@ def _bring_up(home: Home, servers: Servers, console: Console, stop_signal: StopS
     for name in servers.start():
         console.say(f"Adopted the {name} that an earlier runner left running")
     stop_signal.check()
+    return _environment_of_processes(home, servers)
+
+
+def _environment_of_processes(home: Home, servers: Servers) -> dict[str, str]:
     environment = {**os.environ, **environment_of(home, servers)}
     environment["PORT"] = str(_port())
+    environment["ALLOWED_HOSTS"] = _allowed_hosts()
     # The Procfile's commands are those of this virtual environment.
     environment["PATH"] = f"{Path(sys.prefix) / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     # Embedded servers and their runner are for one person's machine, where root is as good a user as any.
     environment.setdefault("PYTHONWARNINGS", "ignore:You're running the worker with superuser")
-    environment.setdefault("RUNYARD_RUNS_CONCURRENCY", str(os.cpu_count() or 1))
+    if not environment.get("RUNYARD_RUNS_CONCURRENCY"):
+        environment["RUNYARD_RUNS_CONCURRENCY"] = str(os.cpu_count() or 1)
     return environment
 
 
@@ -116,7 +124,7 @@ class Installation:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{_reached_at(_bind())}:{self.port}"
 
     @property
     def key(self) -> str:
@@ -245,12 +253,35 @@ def _port() -> int:
     return int(named)
 
 
+def _bind() -> str:
+    """Return the address that the web server listens on, without brackets."""
+    return (os.environ.get("RUNYARD_BIND") or "127.0.0.1").strip("[]")
+
+
+def _reached_at(bind: str) -> str:
+    """Return the host by which a server that listens on `bind` is reached from here: "all" includes loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bind, bind)
+    return f"[{host}]" if ":" in host else host
+
+
+def _allowed_hosts() -> str:
+    """Return ALLOWED_HOSTS with what this machine itself says: the runner, and who pastes what it prints."""
+    return ",".join(filter(None, [os.environ.get("ALLOWED_HOSTS"), LOCAL_HOSTS, _reached_at(_bind())]))
+
+
 def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the web server does
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
+    bind = _bind()
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(bind, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the web server does
+            probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
             raise DevstackError(
                 f"Port {port} cannot be used: {error.strerror}. Stop what listens there, or set another PORT."
             ) from None
+        raise DevstackError(
+            f"RUNYARD_BIND={bind} with PORT={port} cannot be listened on: {error.strerror}. "
+            "RUNYARD_BIND is an address of this machine, or 0.0.0.0 for all."
+        ) from None

@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(health).encode())
 
 print("listening", flush=True)
-HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+HTTPServer((os.environ.get("RUNYARD_BIND", "127.0.0.1"), int(os.environ["PORT"])), Handler).serve_forever()
 """
 
 
@@ -95,9 +95,9 @@ class Project:
         self.runners.append(runner)
         return runner
 
-    def start_until_ready(self) -> subprocess.Popen[bytes]:
+    def start_until_ready(self, **variables: str) -> subprocess.Popen[bytes]:
         before = self.said().count("Runyard is ready")
-        runner = self.start()
+        runner = self.start(**variables)
         assert wait_until(lambda: self.said().count("Runyard is ready") > before or runner.poll() is not None, PATIENCE)
         assert runner.poll() is None, self.said()
         return runner
@@ -208,6 +208,17 @@ def test_what_stands_in_the_way_is_said_plainly(project: Project) -> None:
     assert project.start().wait(PATIENCE) == 1
     assert "Runyard already runs on" in project.said()
     assert "Traceback" not in project.said()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has all of 127.0.0.0/8")
+def test_another_address_is_the_one_that_is_used(project: Project) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", project.port))  # nobody else's port on this address stands in the way
+        taken.listen()
+        project.start_until_ready(RUNYARD_BIND="127.0.0.2")
+    assert f"Runyard is ready at http://127.0.0.2:{project.port}" in project.said()
+    assert project.start(RUNYARD_BIND="192.0.2.1", RUNYARD_HOME=str(project.folder / "other")).wait(PATIENCE) == 1
+    assert f"RUNYARD_BIND=192.0.2.1 with PORT={project.port} cannot be listened on" in project.said()
 
 
 def test_a_stop_during_the_start_is_heard(project: Project) -> None:

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from django.db.models import Sum
+from django.db import connection
+from django.db.models import Exists, OuterRef, Q, Sum
 from pydantic_core import from_json
 
+from rest.pagination import COUNTED_UP_TO
 from runs.calls import input_error
 from runs.chunks import DoneBits, unpack_json, unpack_lines
 from runs.dispatch import load_retries
@@ -21,8 +23,10 @@ from runs.models import Batch, BatchStatus, InputChunk, ResultChunk, Run, RunSta
 from runs.results import WIDEST_BATCH
 
 STATUSES = ("CREATED", "QUEUED", "SCHEDULED", "RUNNING", "BLOCKED", "FAILED", "SUCCEEDED", "STOPPED")
-COUNTED_UP_TO = 10_001
-READ_TOGETHER = 200
+PENDING = frozenset(STATUSES) - {"FAILED", "SUCCEEDED"}
+NOT_EXECUTED = frozenset({RunStatus.STOPPED, RunStatus.BLOCKED, RunStatus.CREATED})
+INPUTS_READ_TOGETHER = 200
+WINDOW = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class InputFilter:
         return not self.statuses or status in self.statuses
 
 
-class Place(NamedTuple):
+class InputPlace(NamedTuple):
     """Where a page starts: at an input, which is the `offset`th that the filter takes."""
 
     input_index: int = 0
@@ -53,11 +57,11 @@ class Place(NamedTuple):
 class InputPage:
     inputs: list[dict[str, Any]]
     start: int
-    next: Place | None
+    next: InputPlace | None
     total: int
 
 
-def page(run: Run, *, limit: int, wanted: InputFilter, start: Place | None = None, offset: int = 0) -> InputPage:
+def page(run: Run, *, limit: int, wanted: InputFilter, start: InputPlace | None = None, offset: int = 0) -> InputPage:
     """Return up to `limit` inputs that `wanted` takes, from `start` or from the `offset`th, as the API shows them."""
     if wanted.is_open:
         return _open_page(run, limit=limit, index=start.input_index if start else offset)
@@ -65,7 +69,7 @@ def page(run: Run, *, limit: int, wanted: InputFilter, start: Place | None = Non
     to_skip = 0 if start else offset
     taken: list[dict[str, Any]] = []
     from_index = start.input_index if start else 0
-    for group in _groups(_stretches(run, from_index=from_index)):
+    for group in _groups(_stretches(run, wanted, from_index=from_index)):
         matching = _count(group, wanted)
         if matching is not None and to_skip >= matching:
             to_skip -= matching
@@ -76,7 +80,7 @@ def page(run: Run, *, limit: int, wanted: InputFilter, start: Place | None = Non
             if to_skip:
                 to_skip -= 1
             elif len(taken) == limit:
-                return InputPage(taken, first, Place(one["index"], first + limit), _total(run, wanted))
+                return InputPage(taken, first, InputPlace(one["index"], first + limit), _total(run, wanted))
             else:
                 taken.append(one)
     return InputPage(taken, first, None, _total(run, wanted))
@@ -85,27 +89,53 @@ def page(run: Run, *, limit: int, wanted: InputFilter, start: Place | None = Non
 def _open_page(run: Run, *, limit: int, index: int) -> InputPage:
     total = run.progress.input_count
     end = min(index + limit, total)
-    stretches = list(_stretches(run, from_index=index, to_index=end))
+    stretches = list(_stretches(run, InputFilter(), from_index=index, to_index=end))
     taken = list(_inputs(run, stretches, from_index=index, to_index=end))
-    return InputPage(taken, index, Place(end, end) if end < total else None, total)
+    return InputPage(taken, index, InputPlace(end, end) if end < total else None, total)
 
 
 def _total(run: Run, wanted: InputFilter) -> int:
-    """Return how many inputs the filter takes, counting no further than the header tells."""
+    """Return how many inputs the filter takes, counting labels no further than the header tells."""
+    if wanted.error_labels:
+        return _labelled_count(run, wanted)
     progress = run.progress
-    if not wanted.error_labels:
-        known = {"SUCCEEDED": progress.succeeded_count, "FAILED": progress.failed_count + progress.invalid_count}
-        if set(wanted.statuses) <= set(known):
-            return sum(known[status] for status in set(wanted.statuses))
+    counts = {"SUCCEEDED": progress.succeeded_count, "FAILED": progress.failed_count + progress.invalid_count}
+    if not PENDING.isdisjoint(wanted.statuses):
+        counts |= _pending_counts(run)
+    return sum(count for status, count in counts.items() if wanted.takes(status))
+
+
+def _labelled_count(run: Run, wanted: InputFilter) -> int:
     total = 0
-    for group in _groups(_stretches(run)):
-        count = _count(group, wanted)
-        if count is None:
-            count = sum(error_label in wanted.error_labels for error_label in _labels(group))
-        total += count
-        if total >= COUNTED_UP_TO:
+    for group in _groups(_stretches(run, wanted)):
+        total += sum(error_label in wanted.error_labels for error_label in _labels(group))
+        if total > COUNTED_UP_TO:
             break
     return total
+
+
+def _pending_counts(run: Run) -> dict[str, int]:
+    """Return how many inputs without a result have which status: few batches are leased, and the rest is known."""
+    remaining = run.progress.remaining
+    if run.status in NOT_EXECUTED or not remaining:
+        return {run.status: remaining} if remaining else {}
+    leased = Batch.objects.filter(run=run, status=BatchStatus.LEASED).values_list("input_count", "done")
+    running = sum(size - DoneBits(size, done).count() for size, done in leased)
+    scheduled = remaining - running if run.status == RunStatus.SCHEDULED else _retry_count(run)
+    # Workers go on between these looks.
+    return {"RUNNING": running, "SCHEDULED": max(scheduled, 0), "QUEUED": max(remaining - running - scheduled, 0)}
+
+
+_RETRY_COUNT = """
+SELECT count(*) FROM runs_batch CROSS JOIN LATERAL json_object_keys(retries)
+ WHERE run_id = %s AND status <> 'LEASED' AND retries IS NOT NULL
+"""
+
+
+def _retry_count(run: Run) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(_RETRY_COUNT, [run.pk])
+        return int(cursor.fetchone()[0])
 
 
 def _takes(wanted: InputFilter, one: dict[str, Any]) -> bool:
@@ -133,7 +163,7 @@ class _Stretch:
 
     def pending_status(self, offset: int) -> str:
         """Return the status of an input that has no result."""
-        if self.run_status in (RunStatus.STOPPED, RunStatus.BLOCKED, RunStatus.CREATED):
+        if self.run_status in NOT_EXECUTED:
             return str(self.run_status)
         batch = self.batch
         if batch is None:
@@ -160,20 +190,31 @@ class _Stretch:
         return taken
 
 
-def _stretches(run: Run, *, from_index: int = 0, to_index: int | None = None) -> Iterator[_Stretch]:
-    chunks = InputChunk.objects.filter(input_set=run.input_set_id, first_index__gt=from_index - WIDEST_BATCH)
-    batches = Batch.objects.filter(run=run, first_index__gt=from_index - WIDEST_BATCH)
-    results = ResultChunk.objects.filter(run=run, first_index__gt=from_index - WIDEST_BATCH)
+def _stretches(
+    run: Run, wanted: InputFilter, *, from_index: int = 0, to_index: int | None = None
+) -> Iterator[_Stretch]:
+    """Yield, window by window, the stretches that may hold an input which `wanted` takes."""
+    chunks = InputChunk.objects.filter(_may_hold(run, wanted), input_set=run.input_set_id).order_by("first_index")
     if to_index is not None:
         chunks = chunks.filter(first_index__lt=to_index)
-        batches = batches.filter(first_index__lt=to_index)
-        results = results.filter(first_index__lt=to_index)
+    after = from_index - WIDEST_BATCH
+    while True:
+        window = chunks.filter(first_index__gt=after)[:WINDOW]
+        rows = list(window.values_list("pk", "first_index", "input_count", "invalid_count"))
+        for stretch in _with_batches(run, rows):
+            if stretch.first_index + stretch.input_count > from_index:
+                yield stretch
+        if len(rows) < WINDOW:
+            return
+        after = rows[-1][1]
+
+
+def _with_batches(run: Run, rows: Sequence[tuple[int, int, int, int]]) -> Iterator[_Stretch]:
+    batches = Batch.objects.filter(run=run, first_index__in=[first_index for _, first_index, _, _ in rows])
+    batch_at = {batch.first_index: batch for batch in batches.only("first_index", "status", "done", "retries")}
+    results = ResultChunk.objects.filter(batch__in=[batch.pk for batch in batch_at.values()])
     succeeded = dict(results.values_list("batch").annotate(count=Sum("succeeded_count")).order_by())
-    batch_at = {batch.first_index: batch for batch in batches}
-    rows = chunks.order_by("first_index").values_list("pk", "first_index", "input_count", "invalid_count")
     for pk, first_index, input_count, invalid_count in rows:
-        if first_index + input_count <= from_index:
-            continue
         batch = batch_at.get(first_index)
         yield _Stretch(
             pk,
@@ -187,6 +228,38 @@ def _stretches(run: Run, *, from_index: int = 0, to_index: int | None = None) ->
         )
 
 
+def _may_hold(run: Run, wanted: InputFilter) -> Q:
+    """Return the condition of input chunks that may hold an input which `wanted` takes."""
+    if wanted.is_open or run.status == RunStatus.INVALID:
+        return Q()
+    end = OuterRef("first_index") + OuterRef("input_count")
+    results = ResultChunk.objects.filter(run=run, first_index__gte=OuterRef("first_index"), first_index__lt=end)
+    found = Q(pk__in=[])
+    if wanted.takes("FAILED"):
+        found |= Q(invalid_count__gt=0) | Q(Exists(results.filter(failed_count__gt=0)))
+    if wanted.takes("SUCCEEDED"):
+        found |= Q(Exists(results.filter(succeeded_count__gt=0)))
+    pending = _may_be_pending(run, wanted)
+    if pending:
+        found |= Q(Exists(Batch.objects.filter(pending, run=run, first_index=OuterRef("first_index"))))
+    return found
+
+
+def _may_be_pending(run: Run, wanted: InputFilter) -> Q:
+    """Return the condition of batches that may hold an input without a result which `wanted` takes; none is false."""
+    if run.status in NOT_EXECUTED:
+        return ~Q(status=BatchStatus.DONE) if wanted.takes(run.status) else Q()
+    found = Q()
+    if wanted.takes("RUNNING"):
+        found |= Q(status=BatchStatus.LEASED)
+    resting = Q(status__in=[BatchStatus.READY, BatchStatus.WAITING])
+    if wanted.takes("SCHEDULED"):
+        found |= resting if run.status == RunStatus.SCHEDULED else resting & Q(retries__isnull=False)
+    if wanted.takes("QUEUED") and run.status != RunStatus.SCHEDULED:
+        found |= resting
+    return found
+
+
 def _groups(stretches: Iterable[_Stretch]) -> Iterator[list[_Stretch]]:
     """Yield stretches that are read at once: one, or small ones up to some hundred inputs."""
     group: list[_Stretch] = []
@@ -194,7 +267,7 @@ def _groups(stretches: Iterable[_Stretch]) -> Iterator[list[_Stretch]]:
     for stretch in stretches:
         group.append(stretch)
         held += stretch.input_count
-        if held >= READ_TOGETHER:
+        if held >= INPUTS_READ_TOGETHER:
             yield group
             group, held = [], 0
     if group:

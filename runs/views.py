@@ -110,7 +110,7 @@ class RunInputs(ApiView):
         )
         asked = read_page(self.query)
         scope = f"inputs:{run.uid}:{sorted(wanted.statuses)}:{sorted(wanted.error_labels)}"
-        start = input_states.Place(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
+        start = input_states.InputPlace(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
         page = input_states.page(run, limit=asked.limit, wanted=wanted, start=start, offset=asked.offset or 0)
         headers = _headers(request, asked, page, page.total, scope=scope)
         return Response(page.inputs, headers=headers)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db.models.signals import post_init
 from django.utils import timezone
 
 from actions import ActionDefinition
 from runs import checkpoint, dispatch, input_states, lifecycle
 from runs.checkpoint import Outcome
-from runs.input_states import InputFilter, Place
+from runs.input_states import STATUSES, InputFilter, InputPlace
 from runs.models import Batch, ResultChunk, Run, RunProgress, RunStatus, input_uid
 from tests.factories import Member, inputs_of, launch, numbers, outputs_of, reread, work
 
@@ -91,9 +93,14 @@ def test_totals_and_places(acme: Member, double: ActionDefinition) -> None:
     run = reread(run)
     wanted = InputFilter(statuses=["FAILED"])
     page = input_states.page(run, limit=3, wanted=wanted)
-    assert ([one["index"] for one in page.inputs], page.start, page.next, page.total) == ([0, 3, 6], 0, Place(9, 3), 7)
+    assert ([one["index"] for one in page.inputs], page.start, page.next, page.total) == (
+        [0, 3, 6],
+        0,
+        InputPlace(9, 3),
+        7,
+    )
     page = input_states.page(run, limit=3, wanted=wanted, start=page.next)
-    assert ([one["index"] for one in page.inputs], page.start, page.next) == ([9, 12, 15], 3, Place(18, 6))
+    assert ([one["index"] for one in page.inputs], page.start, page.next) == ([9, 12, 15], 3, InputPlace(18, 6))
     page = input_states.page(run, limit=3, wanted=InputFilter(error_labels=["BAD_INPUT"]), offset=6)
     assert ([one["index"] for one in page.inputs], page.start, page.next, page.total) == ([18], 6, None, 7)
 
@@ -102,12 +109,70 @@ def test_totals_and_places(acme: Member, double: ActionDefinition) -> None:
 def test_how_much_is_read_at_once_changes_nothing(
     acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
-    monkeypatch.setattr(input_states, "READ_TOGETHER", together)
+    monkeypatch.setattr(input_states, "INPUTS_READ_TOGETHER", together)
     run = launch("double", [{"n": n} if n % 4 else {} for n in range(15)], by=acme, batch_size=2)
     work()
     for offset in range(5):
         found = input_states.page(reread(run), limit=2, wanted=InputFilter(statuses=["FAILED"]), offset=offset)
         assert [one["index"] for one in found.inputs] == [0, 4, 8, 12][offset : offset + 2]
+
+
+@pytest.fixture
+def batches_read() -> Iterator[list[Batch]]:
+    """Every batch that is read from now on."""
+    seen: list[Batch] = []
+
+    def see(instance: Batch, **_: Any) -> None:
+        seen.append(instance)
+
+    post_init.connect(see, sender=Batch)
+    yield seen
+    post_init.disconnect(see, sender=Batch)
+
+
+@pytest.mark.parametrize("run_status", ["RUNNING", "SCHEDULED", "STOPPED", "BLOCKED"])
+def test_totals_are_what_the_list_says(acme: Member, double: ActionDefinition, run_status: str) -> None:
+    run = launch("double", [*numbers(8), {}], by=acme, batch_size=2)
+    done = dispatch.claim(worker="w", actions=["double"], now=timezone.now())
+    held = dispatch.claim(worker="w", actions=["double"], now=timezone.now())
+    assert done is not None
+    assert held is not None
+    later = Outcome(1, 1, time.time(), time.time(), retry_at=time.time() + 60)
+    checkpoint.write(done, [Outcome(0, 1, time.time(), time.time(), outputs=[b"1"]), later], release=True)
+    checkpoint.write(held, [failed(0)], release=False)
+    Run.objects.filter(pk=run.pk).update(status=run_status)
+    shown = statuses(run)
+    for wanted in [*([status] for status in STATUSES), ["RUNNING", "QUEUED", "FAILED"]]:
+        found = input_states.page(reread(run), limit=9, wanted=InputFilter(statuses=wanted))
+        assert [one["index"] for one in found.inputs] == [n for n, status in enumerate(shown) if status in wanted]
+        assert found.total == len(found.inputs)
+
+
+@pytest.mark.parametrize(
+    ("status", "indexes", "total", "most_read"),
+    [("RUNNING", [0], 1, 1), ("SCHEDULED", [], 0, 0), ("QUEUED", [1, 2, 3], 59, 10), ("SUCCEEDED", [], 0, 0),
+     ("STOPPED", [], 0, 0)],
+)  # fmt: skip
+def test_a_filtered_page_reads_no_more_batches_than_it_needs(
+    acme: Member,
+    double: ActionDefinition,
+    batches_read: list[Batch],
+    monkeypatch: pytest.MonkeyPatch,
+    status: str,
+    indexes: list[int],
+    total: int,
+    most_read: int,
+) -> None:
+    monkeypatch.setattr(input_states, "WINDOW", 10)
+    monkeypatch.setattr(input_states, "INPUTS_READ_TOGETHER", 5)
+    run = launch("double", numbers(60), by=acme, batch_size=1)
+    assert dispatch.claim(worker="w", actions=["double"], now=timezone.now())
+    run = reread(run)
+    batches_read.clear()
+    found = input_states.page(run, limit=3, wanted=InputFilter(statuses=[status]))
+    assert ([one["index"] for one in found.inputs], found.total) == (indexes, total)
+    assert len(batches_read) <= most_read
+    assert all("leased_until" in batch.get_deferred_fields() for batch in batches_read)
 
 
 @pytest.mark.parametrize("inputs", [[{}, {}], [{"n": 1}, {}]])

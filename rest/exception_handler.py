@@ -63,8 +63,6 @@ def as_api_error(exc: Exception, context: Mapping[str, Any]) -> ApiError:
 
 def _from_drf(exc: drf.APIException, context: Mapping[str, Any]) -> ApiError:
     match exc:
-        case drf.ValidationError():
-            return _from_validation(exc.detail)
         case drf.MethodNotAllowed():
             return method_not_allowed(getattr(context.get("view"), "allowed_methods", []))
         case drf.NotAuthenticated():
@@ -98,33 +96,6 @@ def method_not_allowed(allowed: list[str]) -> MethodNotAllowed:
     """Return the 405 of a path that takes only the `allowed` methods."""
     names = ", ".join(allowed)
     return MethodNotAllowed(f"This path takes only {names}.", {"allowed": list(allowed)}, headers={"Allow": names})
-
-
-def _from_validation(detail: Any) -> BadInput:
-    fields: dict[str, list[str]] = {}
-    _collect(detail, "", fields)
-    path, reasons = next(iter(fields.items()), ("", ["is not valid"]))
-    return BadInput(f"{path}: {reasons[0]}" if path else reasons[0], {"fields": fields})
-
-
-def _collect(detail: Any, path: str, fields: dict[str, list[str]]) -> None:
-    """Flatten a serializer's nested errors into `{"inputs[3].name": ["..."]}`."""
-    if isinstance(detail, Mapping):
-        for key, inner in detail.items():
-            if key == "non_field_errors":
-                _collect(inner, path, fields)
-            elif isinstance(key, int):
-                _collect(inner, f"{path}[{key}]", fields)
-            else:
-                _collect(inner, f"{path}.{key}" if path else str(key), fields)
-    elif isinstance(detail, list | tuple):
-        for index, inner in enumerate(detail):
-            if isinstance(inner, Mapping | list | tuple):
-                _collect(inner, f"{path}[{index}]", fields)
-            else:
-                fields.setdefault(path, []).append(str(inner))
-    else:
-        fields.setdefault(path, []).append(str(detail))
 
 
 def _text(detail: Any) -> str:

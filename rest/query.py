@@ -172,25 +172,6 @@ class Query:
         text = self.scalar(name)
         return None if text is None else _named(name, choice_value, text, choices)
 
-    def boolean(self, name: str) -> bool:
-        """Return whether a switch is `true`; absent and `false` are off."""
-        return self.choice(name, ("true", "false")) == "true"
-
-    def text(self, name: str, *, max_length: int) -> str | None:
-        """Return a text of 1 to `max_length` characters, or None."""
-        text = self.scalar(name)
-        return None if text is None else _named(name, text_value, text, max_length)
-
-    def uuid(self, name: str) -> UUID | None:
-        """Return a UUID, or None."""
-        text = self.scalar(name)
-        return None if text is None else _named(name, uuid_value, text)
-
-    def time(self, name: str) -> datetime | None:
-        """Return a time in UTC, or None."""
-        text = self.scalar(name)
-        return None if text is None else _named(name, time_value, text)
-
     def values(self, name: str) -> list[str]:
         """Return the values of a repeated or comma-separated parameter; [] where it was not sent."""
         sent = self._values.get(name, [])
@@ -199,10 +180,6 @@ class Query:
     def choices(self, name: str, choices: Collection[str]) -> list[str]:
         """Return the values of such a parameter, each one of `choices`."""
         return [_named(name, choice_value, value, choices) for value in self.values(name)]
-
-    def uuids(self, name: str) -> list[UUID]:
-        """Return the values of such a parameter, each a UUID."""
-        return [_named(name, uuid_value, value) for value in self.values(name)]
 
     def with_changes(self, changes: Mapping[str, Any]) -> str:
         """Return the query string with some parameters set, or left out where the change is None."""

@@ -16,14 +16,9 @@ from pydantic_core import from_json, to_json, to_jsonable_python
 
 from actions.problems import describe, printable, problems_of
 from rest.errors import BadOutput
+from rest.json_limits import DIGITS_AS_ZERO, LONG_NUMBER, MAX_DEPTH, MAX_INTEGER, MIN_INTEGER
 
-MAX_DEPTH = 64
-MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
 MAX_REASON_LENGTH = 300
-
-# Makes a number of 19 digits or more findable with `in`, which is ten times faster than a regular expression.
-DIGITS_AS_ZEROS = bytes(ord("0") if chr(byte) in "0123456789" else byte for byte in range(256))
-LONG_NUMBER = b"0" * 19
 
 # Kinds of pydantic's core schemas; one that is not named here only costs a second look.
 KINDS_WITHOUT_NAN = frozenset(
@@ -147,7 +142,7 @@ def _looks_wrong(line: bytes) -> bool:
         or b"NaN" in line
         or b"Infinity" in line
         or line.count(b"[") + line.count(b"{") > MAX_DEPTH
-        or LONG_NUMBER in line.translate(DIGITS_AS_ZEROS)
+        or LONG_NUMBER in line.translate(DIGITS_AS_ZERO)
     )
 
 

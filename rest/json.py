@@ -20,25 +20,22 @@ from rest_framework.renderers import BaseRenderer
 
 from rest.body import check_media_type, read_body
 from rest.errors import BadInput
-
-MAX_DEPTH = 64
-MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
+from rest.json_limits import DIGITS_AS_ZERO, LONG_NUMBER, MAX_DEPTH, MAX_INTEGER, MIN_INTEGER
 
 # pydantic_core stops at a fixed depth: 200 containers with something in them, and an empty one more. Wrapped in this
 # many brackets, what passes is at most 64 deep; what does not is counted by a walk.
 _WRAPPING = 200 + 1 - MAX_DEPTH
 _OPEN, _CLOSE = b"[" * _WRAPPING, b"]" * _WRAPPING
 
-# Values take memory too: 64 MiB of `"ab",` would decode to 1.2 GB. 80 for each of 100,000 inputs is more than anybody
-# means: in 64 MiB that leaves 8 bytes a value. The worst body found that passes (2,000,000 objects of one key, the
-# rest short texts) takes a process to 1.2 GB, and what is refused takes no more than its own size twice.
+# Values take memory too: 64 MiB of `"ab",` would take a process to 1.2 GiB. 80 for each of 100,000 inputs is more than
+# anybody means: in 64 MiB that leaves 8 bytes a value. Of the bodies tried that pass, the worst (2,000,000 objects of
+# one key, then short texts) takes 1.2 GiB, and 1.4 GiB where a number at its end has it walked. Counting takes two
+# copies of the body at most.
 MAX_VALUES = 8_000_000
 _COUNTED_AT_ONCE = 2**20
 
-# Numbers are screened with every digit written as 0. 19 digits in a row may be an integer beyond 64 bits or a float
-# that overflows; so may an exponent of three digits, where a number can end there (in a UUID or a hash it cannot).
-_DIGITS_AS_ZERO = bytes.maketrans(b"123456789E", b"000000000e")
-_LONG_NUMBER = b"0" * 19
+# 19 digits in a row may be an integer beyond 64 bits or a float that overflows; so may an exponent of three digits,
+# where a number can end there (in a UUID or a hash it cannot).
 _LONG_EXPONENT = re.compile(rb"0e\+?000+(?:[,\]}\s]|\Z)")
 _POSITION = re.compile(r"^(?P<reason>.*) at line (?P<line>\d+) column (?P<column>\d+)$", re.DOTALL)
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
@@ -69,8 +66,8 @@ def _is_suspicious(body: bytes) -> bool:
     """Say whether the text might hold a NUL or a number out of range; only a walk over the values knows."""
     if b"\\u0000" in body:
         return True
-    screened = body.translate(_DIGITS_AS_ZERO)
-    return _LONG_NUMBER in screened or _LONG_EXPONENT.search(screened) is not None
+    screened = body.translate(DIGITS_AS_ZERO)
+    return LONG_NUMBER in screened or _LONG_EXPONENT.search(screened) is not None
 
 
 def _parse_shallow(body: bytes) -> Any:

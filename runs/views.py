@@ -21,13 +21,14 @@ from rest.views import ApiView, ListView
 from runs import input_states, launch, results
 from runs.filters import RunFilters
 from runs.input_states import InputFilter
-from runs.models import Run, RunTransition
+from runs.models import Run, RunQuerySet, RunTransition
 from runs.serializers import (
     LaunchedRunSerializer,
     RunSerializer,
     RunStatusSerializer,
     TransitionSerializer,
     read_async_body,
+    status_only,
 )
 from workspaces.authentication import caller_of
 
@@ -41,7 +42,11 @@ def find_run(request: Request, run_uid: UUID) -> Run:
     Raises:
         NotFound: the workspace has no such run.
     """
-    run = Run.objects.of(caller_of(request).workspace).with_progress().filter(uid=run_uid).first()
+    return _find(Run.objects.with_progress(), request, run_uid)
+
+
+def _find(runs: RunQuerySet, request: Request, run_uid: UUID) -> Run:
+    run = runs.of(caller_of(request).workspace).filter(uid=run_uid).first()
     if run is None:
         raise NotFound("There is no such run.", {"run_uid": str(run_uid)})
     return run
@@ -82,7 +87,7 @@ class RunStatusDetail(ApiView):
     """`GET /v1/runs/{run_uid}/status`"""
 
     def get(self, request: Request, run_uid: UUID) -> Response:
-        return Response(RunStatusSerializer(find_run(request, run_uid)).data)
+        return Response(RunStatusSerializer(_find(status_only(Run.objects.all()), request, run_uid)).data)
 
 
 class RunTimeline(ListView):

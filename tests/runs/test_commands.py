@@ -13,11 +13,13 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pydantic import BaseModel
 
 from actions import ActionDefinition, action
 from runs import lifecycle
+from runs.management.commands import watch
 from runs.models import Run, RunStatus
 from tests.factories import Member, launch, member, work
 
@@ -139,6 +141,21 @@ def test_watch_of_a_stopped_run(acme: Member, double: ActionDefinition) -> None:
     with pytest.raises(SystemExit) as ended:
         call_command("watch", str(run.uid))
     assert ended.value.code == 6
+
+
+def test_watch_reads_what_may_be_large_only_at_the_end(
+    acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = launch("double", [{"n": 1}], by=acme)
+    looks = iter([lambda: None, lambda: lifecycle.move(run.pk, RunStatus.STOPPED, now=timezone.now())])
+    monkeypatch.setattr(watch.time, "sleep", lambda _: next(looks)())
+    with CaptureQueriesContext(connection) as captured:
+        assert watch.follow(run.uid, io.StringIO()) == 6
+    read = [query["sql"] for query in captured if query["sql"].startswith('SELECT "runs_run"."id"')]
+    looked = [sql for sql in read if "runs_runprogress" in sql]
+    assert len(looked) == 3
+    for name in ("parameters", "last_error", "tags"):
+        assert not any(f'"{name}"' in sql for sql in looked)
 
 
 @pytest.mark.parametrize("uid", ["01a20fab-b780-7028-b92b-b89b7137c50d", "x"])

@@ -680,6 +680,17 @@ def test_one_run_and_its_status_take_two_queries(warm: Api, acme: Member, double
     assert queries(lambda: warm.get(f"/v1/runs/{run.uid}/status")) == 2
 
 
+def test_a_status_is_read_without_what_may_be_large(warm: Api, acme: Member, double: ActionDefinition) -> None:
+    from django.test.utils import CaptureQueriesContext
+
+    run = launch("double", numbers(1), by=acme)
+    with CaptureQueriesContext(connection) as captured:
+        warm.get(f"/v1/runs/{run.uid}/status")
+    (read,) = [query["sql"] for query in captured if "runs_run" in query["sql"]]
+    for name in ("parameters", "last_error", "tags", "identity_ids", "workspaces_user"):
+        assert f'"{name}"' not in read
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 50])
 @pytest.mark.parametrize("query", ["inputs?limit=50", "inputs?limit=50&status=SUCCEEDED", "outputs?limit=50",
                                    "inputs?limit=50&error_label=X", "outputs?limit=50&offset=20",

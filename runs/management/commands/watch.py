@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from runs.models import TERMINAL, Run, RunStatus
+from runs.serializers import status_only
 
 LOOK_EVERY_S = 0.25
 EXIT_STATUS = {
@@ -63,7 +64,7 @@ def follow(run_uid: UUID, out: TextIO) -> int:
 
 
 def _look(run_uid: UUID) -> Run:
-    run = Run.objects.with_progress().filter(uid=run_uid).first()
+    run = status_only(Run.objects.all()).filter(uid=run_uid).first()
     if run is None:
         raise CommandError(f"There is no run {run_uid}.")
     return run

@@ -158,8 +158,9 @@ def test_brackets_inside_texts_are_not_counted(texts: list[str]) -> None:
     assert refusal(json.dumps([texts]).encode(), max_nodes=1).params["nodes"] == 2
 
 
-@pytest.mark.parametrize("unclosed", [b'"' + b'\\"' * 1_000_000, b'"[{' + b"\\" * 1_000_001, b'"' + b"[" * 1_000_000])
+@pytest.mark.parametrize("unclosed", [b'"' + b'\\"' * 200_000, b'"[{' + b"\\" * 200_001, b'"' + b"[" * 200_000])
 def test_a_text_that_never_closes_is_counted_in_one_pass(unclosed: bytes) -> None:
+    """Counting that starts over at each quote would take minutes, past the time a test has."""
     assert refusal(b"[" * 11 + unclosed, max_nodes=10).params["nodes"] == 11
     assert "not valid JSON" in refusal(b"[" * 5 + unclosed + b"[" * 50, max_nodes=10).message
 

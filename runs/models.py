@@ -96,6 +96,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         """With all that the run object shows, in one query."""
         return self.select_related("progress", "user", "workspace")
 
+    def for_status(self) -> Self:
+        """With what a run's status shows, and nothing large."""
+        times = ("postponed_until", "started_at", "finished_at", "created_at", "updated_at")
+        return self.select_related("progress").only("uid", "status", *times, "progress")
+
     def places(self) -> Self:
         """With what says where a run stands in line, and nothing large."""
         return self.only("id", "workspace_id", "action_id")

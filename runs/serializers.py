@@ -15,7 +15,7 @@ from rest.errors import ApiError, BadInput, BadParameters
 from rest.json import dumps, rfc3339
 from rest.query import BadValue, time_value
 from runs.launch import AsyncLaunch
-from runs.models import Run, RunProgress, RunQuerySet, RunTransition
+from runs.models import Run, RunProgress, RunTransition
 
 FARTHEST_START = timedelta(days=366)
 
@@ -140,20 +140,8 @@ class RunSerializer(serializers.BaseSerializer[Run]):
         }
 
 
-STATUS_FIELDS = ("uid", "status", "postponed_until", "started_at", "finished_at", "created_at", "updated_at")
-COUNT_FIELDS = (
-    "input_count", "succeeded_count", "failed_count", "invalid_count", "remaining", "output_count", "retry_count",
-)  # fmt: skip
-
-
-def status_only(runs: RunQuerySet) -> RunQuerySet:
-    """Return `runs` as a query of what their status shows, and of nothing that may be large."""
-    counted = [f"progress__{name}" for name in COUNT_FIELDS]
-    return runs.select_related("progress").only(*STATUS_FIELDS, *counted)
-
-
 class RunStatusSerializer(serializers.BaseSerializer[Run]):
-    """A run's status and counts: what is cheap enough to poll (`status_only` reads it)."""
+    """A run's status and counts: what is cheap enough to poll (`RunQuerySet.for_status` reads it)."""
 
     def to_representation(self, run: Run) -> dict[str, Any]:
         return {

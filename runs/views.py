@@ -28,7 +28,6 @@ from runs.serializers import (
     RunStatusSerializer,
     TransitionSerializer,
     read_async_body,
-    status_only,
 )
 from workspaces.authentication import caller_of
 
@@ -87,7 +86,7 @@ class RunStatusDetail(ApiView):
     """`GET /v1/runs/{run_uid}/status`"""
 
     def get(self, request: Request, run_uid: UUID) -> Response:
-        return Response(RunStatusSerializer(_find(status_only(Run.objects.all()), request, run_uid)).data)
+        return Response(RunStatusSerializer(_find(Run.objects.for_status(), request, run_uid)).data)
 
 
 class RunTimeline(ListView):

@@ -12,7 +12,6 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from runs.models import TERMINAL, Run, RunStatus
-from runs.serializers import status_only
 
 LOOK_EVERY_S = 0.25
 EXIT_STATUS = {
@@ -64,7 +63,7 @@ def follow(run_uid: UUID, out: TextIO) -> int:
 
 
 def _look(run_uid: UUID) -> Run:
-    run = status_only(Run.objects.all()).filter(uid=run_uid).first()
+    run = Run.objects.for_status().filter(uid=run_uid).first()
     if run is None:
         raise CommandError(f"There is no run {run_uid}.")
     return run

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
+from django.db import InternalError as InternalDatabaseError
 from django.http import Http404
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
@@ -38,7 +39,7 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     error = as_api_error(exc, context)
     if isinstance(error, InternalError):
         logger.error("A view failed", exc_info=exc)
-    elif isinstance(exc, OperationalError | InterfaceError):
+    elif _is_database_away(exc):
         logger.warning("The database did not answer", exc_info=exc)
     set_rollback()
     return Response(error.body(current_request_id()), status=error.status_code, headers=error.headers)
@@ -56,9 +57,15 @@ def as_api_error(exc: Exception, context: Mapping[str, Any]) -> ApiError:
         return NoAccess()
     if isinstance(exc, SuspiciousOperation):
         return BadInput("The request is malformed.")
-    if isinstance(exc, OperationalError | InterfaceError):
+    if _is_database_away(exc):
         return Unavailable("The database does not answer. Try again shortly.", retry_after_s=DATABASE_RETRY_AFTER_S)
     return InternalError()
+
+
+def _is_database_away(exc: Exception) -> bool:
+    """Say whether the database did not answer, or ended a transaction that had stood still (SQLSTATE 25P03)."""
+    lost = isinstance(exc, InternalDatabaseError) and getattr(exc.__cause__, "sqlstate", "") == "25P03"
+    return lost or isinstance(exc, OperationalError | InterfaceError)
 
 
 def _from_drf(exc: drf.APIException, context: Mapping[str, Any]) -> ApiError:

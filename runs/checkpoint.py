@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
 from django.utils import timezone
 from pydantic_core import from_json, to_json
 
@@ -63,7 +63,7 @@ def write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: date
     now = now or timezone.now()
     try:
         _write(lease, outcomes, release=release, now=now)
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, InternalError) as error:
         log.warning("checkpoint_tried_again", run_uid=str(lease.run_uid), error=str(error).strip())
         connection.close()
         if not dispatch.is_recorded(lease):

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import DisallowedHost, PermissionDenied
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404
+from psycopg.errors import IdleInTransactionSessionTimeout
 from rest_framework import exceptions as drf
 
 from rest.errors import Conflict, NotFound
-from rest.exception_handler import exception_handler
+from rest.exception_handler import as_api_error, exception_handler
 
 
 def answer(exc: Exception, view: Any = None) -> tuple[int, dict[str, Any], dict[str, str]]:
@@ -71,3 +72,10 @@ def test_what_is_allowed_is_told() -> None:
     _, body, headers = answer(drf.MethodNotAllowed("PUT"), View())
     assert headers["Allow"] == "GET, HEAD"
     assert body["params"] == {"allowed": ["GET", "HEAD"]}
+
+
+def test_a_transaction_that_stood_still_is_the_database_being_away() -> None:
+    lost = InternalError("terminating connection due to idle-in-transaction timeout")
+    lost.__cause__ = IdleInTransactionSessionTimeout()
+    assert as_api_error(lost, {}).status_code == 503
+    assert as_api_error(InternalError("current transaction is aborted"), {}).status_code == 500

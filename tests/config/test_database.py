@@ -71,7 +71,7 @@ def test_the_urls_own_options_are_kept_and_have_precedence() -> None:
     assert (options["keepalives_idle"], options["connect_timeout"], options["keepalives_count"]) == (77, 9, 3)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize(
     "url", ["x", "", "mysql://u:secret@h/x", "nothing://u:secret@h/x", "postgresql://u:secret@host:port/x",
             "postgresql://u:secret@host:99999999/x"],

@@ -18,9 +18,10 @@ from rest.errors import NotFound
 from rest.json import JSONRenderer, RawJSON
 from rest.pagination import MAX_OFFSET, PageRequest, page_headers, read_page
 from rest.views import ApiView, ListView
-from runs import input_states, launch, results
+from runs import input_list, launch, results
 from runs.filters import RunFilters
-from runs.input_states import InputFilter
+from runs.input_list import InputFilter
+from runs.input_states import STATUSES
 from runs.models import Run, RunQuerySet, RunTransition
 from runs.serializers import (
     LaunchedRunSerializer,
@@ -32,7 +33,7 @@ from runs.serializers import (
 from workspaces.authentication import caller_of
 
 PAGE = frozenset({"limit", "offset", "cursor"})
-Page = input_states.InputPage | results.OutputPage
+Page = input_list.InputPage | results.OutputPage
 
 
 def find_run(request: Request, run_uid: UUID) -> Run:
@@ -109,13 +110,13 @@ class RunInputs(ApiView):
     def get(self, request: Request, run_uid: UUID) -> Response:
         run = find_run(request, run_uid)
         wanted = InputFilter(
-            statuses=self.query.choices("status", input_states.STATUSES),
+            statuses=self.query.choices("status", STATUSES),
             error_labels=self.query.values("error_label"),
         )
         asked = read_page(self.query)
         scope = f"inputs:{run.uid}:{sorted(wanted.statuses)}:{sorted(wanted.error_labels)}"
-        start = input_states.InputPlace(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
-        page = input_states.page(run, limit=asked.limit, wanted=wanted, start=start, offset=asked.offset or 0)
+        start = input_list.InputPlace(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
+        page = input_list.page(run, limit=asked.limit, wanted=wanted, start=start, offset=asked.offset or 0)
         headers = _headers(request, asked, page, page.total, scope=scope)
         return Response(page.inputs, headers=headers)
 

@@ -14,8 +14,8 @@ from django.utils import timezone
 from pydantic import BaseModel
 
 from actions import ActionDefinition, action
-from runs import execution, input_states, results
-from runs.input_states import InputFilter
+from runs import execution, input_list, results
+from runs.input_list import InputFilter
 from runs.launch import AsyncLaunch, launch_async
 from runs.models import Run
 from workspaces import keys
@@ -126,7 +126,7 @@ def reread(run: Run) -> Run:
 
 def inputs_of(run: Run, **wanted: Any) -> list[dict[str, Any]]:
     """Return a run's inputs as the API shows them."""
-    return input_states.page(reread(run), limit=200_000, wanted=InputFilter(**wanted)).inputs
+    return input_list.page(reread(run), limit=200_000, wanted=InputFilter(**wanted)).inputs
 
 
 def outputs_of(run: Run) -> list[Any]:

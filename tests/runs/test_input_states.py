@@ -11,9 +11,10 @@ from django.db.models.signals import post_init
 from django.utils import timezone
 
 from actions import ActionDefinition
-from runs import checkpoint, dispatch, input_states, lifecycle
+from runs import checkpoint, dispatch, input_list, lifecycle
 from runs.checkpoint import Outcome
-from runs.input_states import STATUSES, InputFilter, InputPlace
+from runs.input_list import InputFilter, InputPlace
+from runs.input_states import STATUSES
 from runs.models import Batch, ResultChunk, Run, RunProgress, RunStatus, input_uid
 from tests.factories import Member, inputs_of, launch, numbers, outputs_of, reread, work
 
@@ -92,16 +93,16 @@ def test_totals_and_places(acme: Member, double: ActionDefinition) -> None:
     work()
     run = reread(run)
     wanted = InputFilter(statuses=["FAILED"])
-    page = input_states.page(run, limit=3, wanted=wanted)
+    page = input_list.page(run, limit=3, wanted=wanted)
     assert ([one["index"] for one in page.inputs], page.start, page.next, page.total) == (
         [0, 3, 6],
         0,
         InputPlace(9, 3),
         7,
     )
-    page = input_states.page(run, limit=3, wanted=wanted, start=page.next)
+    page = input_list.page(run, limit=3, wanted=wanted, start=page.next)
     assert ([one["index"] for one in page.inputs], page.start, page.next) == ([9, 12, 15], 3, InputPlace(18, 6))
-    page = input_states.page(run, limit=3, wanted=InputFilter(error_labels=["BAD_INPUT"]), offset=6)
+    page = input_list.page(run, limit=3, wanted=InputFilter(error_labels=["BAD_INPUT"]), offset=6)
     assert ([one["index"] for one in page.inputs], page.start, page.next, page.total) == ([18], 6, None, 7)
 
 
@@ -109,11 +110,11 @@ def test_totals_and_places(acme: Member, double: ActionDefinition) -> None:
 def test_how_much_is_read_at_once_changes_nothing(
     acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
-    monkeypatch.setattr(input_states, "INPUTS_READ_TOGETHER", together)
+    monkeypatch.setattr(input_list, "INPUTS_READ_TOGETHER", together)
     run = launch("double", [{"n": n} if n % 4 else {} for n in range(15)], by=acme, batch_size=2)
     work()
     for offset in range(5):
-        found = input_states.page(reread(run), limit=2, wanted=InputFilter(statuses=["FAILED"]), offset=offset)
+        found = input_list.page(reread(run), limit=2, wanted=InputFilter(statuses=["FAILED"]), offset=offset)
         assert [one["index"] for one in found.inputs] == [0, 4, 8, 12][offset : offset + 2]
 
 
@@ -143,7 +144,7 @@ def test_totals_are_what_the_list_says(acme: Member, double: ActionDefinition, r
     Run.objects.filter(pk=run.pk).update(status=run_status)
     shown = statuses(run)
     for wanted in [*([status] for status in STATUSES), ["RUNNING", "QUEUED", "FAILED"]]:
-        found = input_states.page(reread(run), limit=9, wanted=InputFilter(statuses=wanted))
+        found = input_list.page(reread(run), limit=9, wanted=InputFilter(statuses=wanted))
         assert [one["index"] for one in found.inputs] == [n for n, status in enumerate(shown) if status in wanted]
         assert found.total == len(found.inputs)
 
@@ -163,13 +164,13 @@ def test_a_filtered_page_reads_no_more_batches_than_it_needs(
     total: int,
     most_read: int,
 ) -> None:
-    monkeypatch.setattr(input_states, "WINDOW", 10)
-    monkeypatch.setattr(input_states, "INPUTS_READ_TOGETHER", 5)
+    monkeypatch.setattr(input_list, "WINDOW", 10)
+    monkeypatch.setattr(input_list, "INPUTS_READ_TOGETHER", 5)
     run = launch("double", numbers(60), by=acme, batch_size=1)
     assert dispatch.claim(worker="w", actions=["double"], now=timezone.now())
     run = reread(run)
     batches_read.clear()
-    found = input_states.page(run, limit=3, wanted=InputFilter(statuses=[status]))
+    found = input_list.page(run, limit=3, wanted=InputFilter(statuses=[status]))
     assert ([one["index"] for one in found.inputs], found.total) == (indexes, total)
     assert len(batches_read) <= most_read
     assert all("leased_until" in batch.get_deferred_fields() for batch in batches_read)
@@ -184,7 +185,7 @@ def test_every_input_of_an_invalid_run_is_failed(acme: Member, double: ActionDef
     labels = [one["last_error"]["label"] for one in shown]
     assert labels[1] == "BAD_INPUT"
     for label in set(labels):
-        found = input_states.page(reread(run), limit=9, wanted=InputFilter(error_labels=[label]))
+        found = input_list.page(reread(run), limit=9, wanted=InputFilter(error_labels=[label]))
         assert [one["index"] for one in found.inputs] == [n for n in (0, 1) if labels[n] == label]
         assert found.total == labels.count(label)
     assert [one["last_error"]["error_ref"] for one in shown] == [str(one["uid"]) for one in shown]

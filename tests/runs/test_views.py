@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from actions import ActionDefinition, ActionError, Context, Retry, action
-from runs import input_states, lifecycle, results, views
+from runs import input_list, lifecycle, results, views
 from runs.models import Run, RunStatus
 from tests.factories import Api, Member, launch, member, numbers, work
 
@@ -610,7 +610,7 @@ def test_pages_of_inputs_and_outputs_tile_the_lists_exactly(
     run = launch("picky", sent, by=acme, batch_size=shape["batch_size"])
     work()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(input_states, "INPUTS_READ_TOGETHER", shape["together"])
+        patch.setattr(input_list, "INPUTS_READ_TOGETHER", shape["together"])
         patch.setattr(results, "OUTPUTS_FETCHED_TOGETHER", shape["together"])
         tile(api, f"/v1/runs/{run.uid}", inputs, sent, limit, offset)
 

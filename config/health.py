@@ -111,9 +111,11 @@ def _broker() -> dict[str, Any]:
 
 def broker_client() -> redis.Redis:
     """Return a client that gives up in a second, where the broker is silent."""
-    url = settings.REDIS_URL.replace("redis+socket://", "unix://", 1)
     return redis.Redis.from_url(
-        url, socket_timeout=BROKER_TIMEOUT_S, socket_connect_timeout=BROKER_TIMEOUT_S, retry=None
+        settings.REDIS_CLIENT_URL,
+        socket_timeout=BROKER_TIMEOUT_S,
+        socket_connect_timeout=BROKER_TIMEOUT_S,
+        retry=None,
     )
 
 

@@ -105,6 +105,7 @@ REDIS_URL = required(
 )
 
 DATABASES = {"default": database.configure(DATABASE_URL)}
+REDIS_CLIENT_URL = REDIS_URL.replace("redis+socket://", "unix://", 1)  # as redis-py spells what Celery takes
 
 # --- REST -----------------------------------------------------------------------------------------------------
 

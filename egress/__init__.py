@@ -1,0 +1,1 @@
+"""Outgoing HTTP that cannot be turned against our own network. Knows no app."""

@@ -3,3 +3,9 @@ from django.apps import AppConfig
 
 class RunsConfig(AppConfig):
     name = "runs"
+
+    def ready(self) -> None:
+        from runs.quotas import UNFINISHED_RUNS
+        from workspaces import quotas
+
+        quotas.register(UNFINISHED_RUNS)

@@ -6,12 +6,14 @@ Everything here raises ImproperlyConfigured with a message that names the variab
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
+RATE = re.compile("[1-9][0-9]{0,8}/[smhd]", re.ASCII)
 
 
 def required(name: str, why: str) -> str:
@@ -56,3 +58,13 @@ def one_of(name: str, default: str, choices: Sequence[str]) -> str:
         if choice.lower() == text.lower():
             return choice
     raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {text!r}")
+
+
+def rate(name: str, default: str) -> str | None:
+    """Return a count and what it is for, one of `/s`, `/m`, `/h` and `/d`; None where the variable says `off`."""
+    text = os.environ.get(name) or default
+    if text.lower() == "off":
+        return None
+    if not RATE.fullmatch(text):
+        raise ImproperlyConfigured(f"{name} must be a count for s, m, h or d, such as {default}, or off, not {text!r}")
+    return text

@@ -8,7 +8,7 @@ from pathlib import Path
 import environ
 
 from config import database, logging
-from config.environment import at_least, flag, one_of, required
+from config.environment import at_least, flag, one_of, rate, required
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -112,6 +112,7 @@ REDIS_CLIENT_URL = REDIS_URL.replace("redis+socket://", "unix://", 1)  # as redi
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["workspaces.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["workspaces.permissions.RoleAndScope"],
+    "DEFAULT_THROTTLE_CLASSES": ["workspaces.throttling.RateLimit"],
     "DEFAULT_PARSER_CLASSES": ["rest.json.JSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest.json.JSONRenderer"],
     "DEFAULT_FILTER_BACKENDS": [],
@@ -148,6 +149,7 @@ CELERY_BEAT_SCHEDULE = {
 RUNYARD_ACTIONS = env.list("RUNYARD_ACTIONS", default=[])
 RUNYARD_LEASE_SECONDS = at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
 
+RUNYARD_RATE_LIMIT = rate("RUNYARD_RATE_LIMIT", "600/m")
 RUNYARD_MAX_BODY_BYTES = at_least("RUNYARD_MAX_BODY_BYTES", 64 * 1024 * 1024)
 RUNYARD_MAX_BODY_NODES = at_least("RUNYARD_MAX_BODY_NODES", 2_000_000)
 RUNYARD_MAX_LARGE_BODIES = at_least("RUNYARD_MAX_LARGE_BODIES", 2)

@@ -97,10 +97,17 @@ class ApiView(APIView):
         )
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Check the method, who is calling, and the names in the query, in this order."""
+        """Check the method, who is calling, how often, and what they may; then the query: in this order.
+
+        In DRF's own order a call that is refused for its format or its role would not be counted.
+        """
         if request.method not in self.allowed_methods:
             raise method_not_allowed(self.allowed_methods)
-        super().initial(request, *args, **kwargs)
+        self.perform_authentication(request)
+        self.check_throttles(request)
+        self.check_permissions(request)
+        self.format_kwarg = None
+        request.accepted_renderer, request.accepted_media_type = self.perform_content_negotiation(request)
         self.query.refuse_unknown(self.known_parameters())
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from config.environment import flag
+from config.environment import flag, rate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NEEDED = {"SECRET_KEY": "s", "DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x"}
@@ -45,6 +45,7 @@ def test_defaults_are_the_contracts() -> None:
     assert settings.RUNYARD_MAX_OUTPUTS_PER_INPUT == 10_000
     assert settings.RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT == 16 * 1024 * 1024
     assert settings.RUNYARD_MAX_UNFINISHED_RUNS == 10_000
+    assert settings.RUNYARD_RATE_LIMIT == "600/m"
 
 
 def test_production_is_the_default() -> None:
@@ -82,6 +83,10 @@ def test_what_the_environment_says() -> None:
         ({"DEBUG": "ja"}, "DEBUG must be true or false, not 'ja'"),
         ({"HTTPS": "tru"}, "HTTPS must be true or false, not 'tru'"),
         ({"LOG_FORMAT": "jsno"}, "LOG_FORMAT must be one of console, json, not 'jsno'"),
+        ({"RUNYARD_RATE_LIMIT": "many"}, "RUNYARD_RATE_LIMIT must be a count for s, m, h or d, such as 600/m, or off"),
+        ({"RUNYARD_RATE_LIMIT": "0/m"}, "RUNYARD_RATE_LIMIT must be a count for s, m, h or d"),
+        ({"RUNYARD_RATE_LIMIT": "600/min"}, "RUNYARD_RATE_LIMIT must be a count for s, m, h or d"),
+        ({"RUNYARD_RATE_LIMIT": "600"}, "RUNYARD_RATE_LIMIT must be a count for s, m, h or d"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, not 'LOUD'"),
     ],
 )
@@ -99,6 +104,15 @@ def test_a_value_that_cannot_be_stops_the_start(environment: dict[str, str], mes
 def test_on_and_off(monkeypatch: pytest.MonkeyPatch, text: str, is_on: bool) -> None:
     monkeypatch.setenv("DEBUG", text)
     assert flag("DEBUG", default=False) is is_on
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("", "600/m"), ("1/s", "1/s"), ("90000/d", "90000/d"), ("5/h", "5/h"), ("off", None), ("OFF", None)],
+)
+def test_a_rate(monkeypatch: pytest.MonkeyPatch, text: str, limit: str | None) -> None:
+    monkeypatch.setenv("RUNYARD_RATE_LIMIT", text)
+    assert rate("RUNYARD_RATE_LIMIT", "600/m") == limit
 
 
 def test_an_empty_value_is_an_absent_one() -> None:

@@ -18,11 +18,15 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import django
+import structlog
 from billiard import active_children
 from celery import Celery, signals
-from django.db import close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections
+from django.utils import timezone
 
 STOP_S = 5.0  # more than a slice takes, less than the 10 s after which most supervisors kill
+
+log = structlog.get_logger(__name__)
 
 app = Celery("runyard", fixups=[])
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -64,6 +68,26 @@ def leave_the_end_to_the_parent(**_: Any) -> None:
     are installed after this signal, so ours take their place with the first task.
     """
     signals.task_prerun.connect(_ignore_stop_signals, weak=False)
+
+
+@signals.worker_process_init.connect
+def end_calls_of_the_dead(**_: Any) -> None:
+    """End the live calls of the process whose place this one takes, if it died: their callers wait.
+
+    In a thread: a process that takes long to begin is killed.
+    """
+    threading.Thread(target=_end_calls_of_the_dead, daemon=True).start()
+
+
+def _end_calls_of_the_dead() -> None:
+    from runs import live  # the models are not loaded when this module is
+
+    try:
+        live.end_calls_of_dead_siblings(now=timezone.now())
+    except (DatabaseError, InterfaceError) as error:  # the sweep finds them
+        log.warning("calls_of_the_dead_not_ended", error=str(error).strip())
+    finally:
+        connections.close_all()
 
 
 def _ignore_stop_signals(**_: Any) -> None:

@@ -43,6 +43,11 @@ def between(name: str, default: int, minimum: int, maximum: int | None) -> int:
     return value
 
 
+def web_threads() -> int:
+    """Return the threads of each web process, half of which may wait for live calls."""
+    return at_least("RUNYARD_WEB_THREADS", 50)
+
+
 def flag(name: str, default: bool) -> bool:
     """Return whether something is on: true, 1, yes and on say so, false, 0, no and off say not, in either case."""
     text = os.environ.get(name) or str(default)

@@ -10,14 +10,14 @@ from typing import Any
 
 from gunicorn import util
 
-from config.environment import at_least, between
+from config.environment import at_least, between, web_threads
 from rest.errors import BadInput, InternalError
 
 host, port = os.environ.get("RUNYARD_BIND") or "127.0.0.1", between("PORT", 8000, 1, 65535)
 bind = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 worker_class = "gthread"
 workers = at_least("RUNYARD_WEB_PROCESSES", 2)
-threads = at_least("RUNYARD_WEB_THREADS", 16)
+threads = web_threads()
 timeout = 60
 graceful_timeout = 5
 keepalive = 15

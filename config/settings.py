@@ -8,7 +8,7 @@ from pathlib import Path
 import environ
 
 from config import database, logging
-from config.environment import at_least, flag, one_of, rate, required
+from config.environment import at_least, between, flag, one_of, rate, required, web_threads
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -127,7 +127,7 @@ CELERY_BROKER_URL = REDIS_URL
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_keepalive": True, "health_check_interval": 25}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_IMPORTS = ["runs.tasks"]
+CELERY_IMPORTS = ["runs.tasks", "workspaces.tasks"]
 CELERY_TASK_DEFAULT_QUEUE = "runs"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None
@@ -142,6 +142,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 1.0,
         "options": {"queue": "system", "expire_seconds": 5},
     },
+    "Forget: idempotency keys older than 24 hours": {
+        "task": "workspaces.forget_idempotency_keys",
+        "schedule": 300.0,
+        "options": {"queue": "system", "expire_seconds": 300},
+    },
 }
 
 # --- Runyard --------------------------------------------------------------------------------------------------
@@ -150,6 +155,11 @@ RUNYARD_ACTIONS = env.list("RUNYARD_ACTIONS", default=[])
 RUNYARD_LEASE_SECONDS = at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
 
 RUNYARD_RATE_LIMIT = rate("RUNYARD_RATE_LIMIT", "600/m")
+# Callers that wait for a live call hold a web thread each: the other half of the threads is for everybody else.
+HALF_OF_THE_THREADS = max(1, web_threads() // 2)
+RUNYARD_MAX_LIVE_CALLS = between("RUNYARD_MAX_LIVE_CALLS", HALF_OF_THE_THREADS, 1, HALF_OF_THE_THREADS)
+RUNYARD_LIVE_WAIT_SECONDS = at_least("RUNYARD_LIVE_WAIT_SECONDS", 15)
+
 RUNYARD_MAX_BODY_BYTES = at_least("RUNYARD_MAX_BODY_BYTES", 64 * 1024 * 1024)
 RUNYARD_MAX_BODY_NODES = at_least("RUNYARD_MAX_BODY_NODES", 2_000_000)
 RUNYARD_MAX_LARGE_BODIES = at_least("RUNYARD_MAX_LARGE_BODIES", 2)

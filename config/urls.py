@@ -8,6 +8,7 @@ from actions.views import ActionDetail, ActionList
 from config.health import healthz, readyz
 from runs.views import (
     AsyncLaunchView,
+    LiveView,
     RunDetail,
     RunInputs,
     RunList,
@@ -29,6 +30,8 @@ urlpatterns = [
     # What can be called, and calling it
     path("v1/actions", ActionList.as_view()),
     path("v1/actions/<str:action_name>", ActionDetail.as_view()),
+    path("v1/actions/<str:action_name>/run/live", LiveView.as_view()),
+    path("v1/actions/<str:action_name>/live", LiveView.as_view()),
     path("v1/actions/<str:action_name>/run/async", AsyncLaunchView.as_view()),
     path("v1/actions/<str:action_name>/async", AsyncLaunchView.as_view()),
     # What happened

@@ -9,6 +9,7 @@ is what fills the memory.
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import tempfile
 import threading
@@ -79,6 +80,12 @@ def read_body(request: HttpRequest, limit: int) -> bytes:
         return spool.read()
 
 
+def body_hash(request: HttpRequest) -> bytes:
+    """Return the SHA-256 of a body that `read_body` has taken in, for a request that sent an `Idempotency-Key`."""
+    known: bytes | None = getattr(request, "_body_hash", None)
+    return hashlib.sha256(request.body).digest() if known is None else known
+
+
 def release_large_body(request: HttpRequest) -> None:
     """Give a large body's place back, if this request holds one. A view that drops the body early may call it."""
     if getattr(request, "_holds_large_body", False):
@@ -126,11 +133,14 @@ def _large_bodies() -> threading.BoundedSemaphore:
 def _receive(request: HttpRequest, spool: IO[bytes], limit: int) -> int:
     """Copy the body into the spool and return its size."""
     size = 0
+    digest = hashlib.sha256() if "HTTP_IDEMPOTENCY_KEY" in request.META else None
     for chunk in _chunks(request, limit):
         size += len(chunk)
         if size > limit:
             raise _too_large(limit)
         spool.write(chunk)
+        if digest:
+            digest.update(chunk)
     expected = _content_length(request)
     if not _is_chunked(request) and size < expected:
         raise BadInput(
@@ -138,6 +148,7 @@ def _receive(request: HttpRequest, spool: IO[bytes], limit: int) -> int:
             {"expected": expected, "received": size},
         )
     request._body_received = True  # type: ignore[attr-defined]
+    request._body_hash = digest.digest() if digest else None  # type: ignore[attr-defined]
     return size
 
 

@@ -21,7 +21,7 @@ from psycopg.types.json import Json
 from actions.models import Action
 from runs import lifecycle
 from runs.chunks import DoneBits
-from runs.models import EXECUTABLE, Batch, BatchStatus, ReadyRun, Run, RunProgress, RunStatus
+from runs.models import EXECUTABLE, Batch, BatchStatus, ExecutionMode, ReadyRun, Run, RunProgress, RunStatus
 
 CANDIDATES = 32  # more than claimers work side by side, so that all of them find something
 SWEEP_STEP = 500
@@ -51,6 +51,7 @@ class Lease:
     done: DoneBits
     retries: Retries
     inputs: bytes
+    is_live: bool
 
 
 _CLAIM = """
@@ -71,6 +72,23 @@ UPDATE runs_batch AS batch
 RETURNING batch.id
 """
 
+# The one batch of the live call that waits longest. Live calls are not in line with the others: they have workers of
+# their own.
+_CLAIM_LIVE = """
+UPDATE runs_batch AS batch
+   SET status = 'LEASED', attempt = batch.attempt + 1, worker = %(worker)s,
+       leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+ WHERE batch.status = 'READY' AND batch.id = (
+       SELECT waiting.id
+         FROM runs_run AS run
+              JOIN actions_action AS action ON action.id = run.action_id
+              JOIN runs_batch AS waiting ON waiting.run_id = run.id
+        WHERE run.execution_mode = 'LIVE' AND run.status = 'QUEUED' AND waiting.status = 'READY'
+          AND run.action_name = ANY(%(actions)s) AND NOT action.paused
+        ORDER BY run.created_at, run.id LIMIT 1 FOR UPDATE OF waiting SKIP LOCKED)
+RETURNING batch.id
+"""
+
 
 def claim(*, worker: str, actions: Collection[str], now: datetime) -> Lease | None:
     """Claim the next batch of one of `actions` for `worker`, or return None when there is none.
@@ -86,6 +104,12 @@ def claim(*, worker: str, actions: Collection[str], now: datetime) -> Lease | No
     return None
 
 
+def claim_live(*, worker: str, actions: Collection[str], now: datetime) -> Lease | None:
+    """Claim the live call of one of `actions` that waits longest, or return None when none waits."""
+    with transaction.atomic():
+        return _claim_once(worker=worker, actions=actions, now=now, is_live=True)
+
+
 class _NotExecutable(Exception):
     """The run was stopped or postponed between the look and the claim: its batch stays where it was."""
 
@@ -93,10 +117,10 @@ class _NotExecutable(Exception):
         self.run_id = run_id
 
 
-def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Lease | None:
+def _claim_once(*, worker: str, actions: Collection[str], now: datetime, is_live: bool = False) -> Lease | None:
     with connection.cursor() as cursor:
         cursor.execute(
-            _CLAIM,
+            _CLAIM_LIVE if is_live else _CLAIM,
             {
                 "worker": worker,
                 "lease_s": settings.RUNYARD_LEASE_SECONDS,
@@ -115,7 +139,12 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Leas
     if row["status"] == RunStatus.QUEUED:
         started_at = row["started_at"] or now
         lifecycle.move(row["run_id"], RunStatus.RUNNING, now=now, postponed_until=None, started_at=started_at)
-    _pass_turn(row["run_id"], row["workspace_id"], is_last=row["is_last"])
+    if not is_live:
+        _pass_turn(row["run_id"], row["workspace_id"], is_last=row["is_last"])
+    return _lease(row)
+
+
+def _lease(row: Mapping[str, Any]) -> Lease:
     return Lease(
         batch_id=row["id"],
         attempt=row["attempt"],
@@ -133,6 +162,7 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime) -> Leas
         done=DoneBits(row["input_count"], row["done"]),
         retries=load_retries(row["retries"]),
         inputs=row["inputs"],
+        is_live=row["execution_mode"] == ExecutionMode.LIVE,
     )
 
 
@@ -142,7 +172,7 @@ _ACTION_COLUMNS = ("id", "name", "timeout_s", "max_attempts", "concurrency", "ma
 _READ = f"""
 SELECT batch.id, batch.run_id, batch.attempt, batch.checkpoint, batch.first_index, batch.input_count, batch.done,
        batch.retries, chunk.inputs, run.uid, run.workspace_id, run.status, run.started_at, run.parameters,
-       run.identity_ids, run.identity_mode, progress.epoch, progress.generation,
+       run.execution_mode, run.identity_ids, run.identity_mode, progress.epoch, progress.generation,
        {", ".join(f"action.{name} AS action_{name}" for name in _ACTION_COLUMNS)},
        NOT EXISTS (SELECT FROM runs_batch AS other WHERE other.run_id = run.id AND other.status = 'READY') AS is_last
   FROM runs_batch AS batch
@@ -234,6 +264,38 @@ def renew(batch_id: int, attempt: int) -> bool:
         return cursor.rowcount == 1
 
 
+_TAKE_OVER = """
+UPDATE runs_batch
+   SET status = 'LEASED', attempt = attempt + 1, worker = '',
+       leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+ WHERE id = %(batch)s AND attempt = %(attempt)s AND status IN ('READY', 'LEASED')
+   AND (NOT %(if_overdue)s OR leased_until < clock_timestamp())
+"""
+
+
+def take_over(batch_id: int, attempt: int, *, if_overdue: bool = False) -> Lease | None:
+    """Take a batch out of the hands it is in, to record its end: whoever had it can record nothing any more.
+
+    `attempt` is what the caller saw. Returns None where that has changed since, or with `if_overdue` where the lease
+    was renewed.
+    """
+    values = {
+        "batch": batch_id, "attempt": attempt, "if_overdue": if_overdue, "lease_s": settings.RUNYARD_LEASE_SECONDS,
+    }  # fmt: skip
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_TAKE_OVER, values)
+            taken = cursor.rowcount == 1
+        return _lease(_read(batch_id)) if taken else None
+
+
+def remove_unclaimed(run_id: int) -> bool:
+    """Delete a run's one batch if no worker has taken it. Returns whether it did: nobody can claim it any more."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM runs_batch WHERE run_id = %s AND status = 'READY' AND attempt = 0", [run_id])
+        return cursor.rowcount == 1
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """Where a batch goes when its worker lets go of it."""
@@ -294,6 +356,7 @@ UPDATE runs_batch
    SET status = 'READY', leased_until = NULL, worker = '', crash_count = crash_count + 1
  WHERE id IN (SELECT id FROM runs_batch
                WHERE status = 'LEASED' AND leased_until < clock_timestamp()
+                 AND NOT EXISTS (SELECT FROM runs_run WHERE id = run_id AND execution_mode = 'LIVE')
                ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING run_id
 """
@@ -309,7 +372,7 @@ RETURNING run_id
 
 
 def expire_leases() -> int:
-    """Make batches ready whose worker went silent past its lease. Returns how many."""
+    """Make batches ready whose worker went silent past its lease, but for live calls. Returns how many."""
     return _ready_again(_EXPIRE, [SWEEP_STEP])
 
 
@@ -335,7 +398,9 @@ def restore_lost_ready_runs() -> int:
     """Put runs that have a ready batch back among the candidates, where a race left them out. Returns how many."""
     ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
     listed = ReadyRun.objects.filter(pk=OuterRef("pk"))
-    runs = Run.objects.places().filter(Exists(ready), ~Exists(listed), status__in=EXECUTABLE)
+    runs = Run.objects.places().filter(
+        Exists(ready), ~Exists(listed), status__in=EXECUTABLE, execution_mode=ExecutionMode.ASYNC
+    )
     lost = runs.order_by("pk")[:SWEEP_STEP]
     for run in lost:
         make_ready(run.pk, run.workspace_id, run.action_id)

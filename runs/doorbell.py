@@ -6,6 +6,7 @@ A ring that fails is not an error: the sweep rings again. So nobody who rings wa
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -15,8 +16,18 @@ from kombu.pools import producers
 
 log = structlog.get_logger(__name__)
 
-WAKE = "runs.wake"
-QUEUE = "runs"
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """Whom a ring wakes: the workers of a queue, by the task they then do."""
+
+    queue: str
+    task: str
+
+
+RUNS = Bell("runs", "runs.wake")
+LIVE = Bell("live", "runs.wake_live")
+
 MAX_RINGS = 16  # more bells than that wake nobody sooner: each waking worker that finds work rings again
 PAUSE_AFTER_FAILURE_S = 2.0
 EXPIRES_S = 60
@@ -31,7 +42,7 @@ _GIVE_UP_FAST = {
 _silent_until = 0.0
 
 
-def ring(times: int = 1) -> bool:
+def ring(times: int = 1, bell: Bell = RUNS) -> bool:
     """Wake up to `times` workers. Returns whether the broker took the messages; gives up in about a second."""
     global _silent_until
     if time.monotonic() < _silent_until:
@@ -39,7 +50,7 @@ def ring(times: int = 1) -> bool:
     try:
         with producers[_connection()].acquire(block=True, timeout=1) as producer:
             for _ in range(min(times, MAX_RINGS)):
-                current_app.send_task(WAKE, queue=QUEUE, producer=producer, retry=False, expires=EXPIRES_S)
+                current_app.send_task(bell.task, queue=bell.queue, producer=producer, retry=False, expires=EXPIRES_S)
     except Exception as error:  # kombu, redis and socket errors alike: none of them is the caller's trouble
         _silent_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
         log.warning("doorbell_failed", error=f"{type(error).__name__}: {error}")
@@ -47,12 +58,12 @@ def ring(times: int = 1) -> bool:
     return True
 
 
-def count() -> int | None:
-    """Return how many wakes wait in the broker; None when it cannot say."""
+def count(bell: Bell = RUNS) -> int | None:
+    """Return how many wakes of `bell` wait in the broker; None when it cannot say."""
     try:
         with _connection() as connection:
             channel: Any = connection.default_channel
-            return int(channel.client.llen(QUEUE))
+            return int(channel.client.llen(bell.queue))
     except Exception as error:
         log.warning("wakes_not_counted", error=f"{type(error).__name__}: {error}")
         return None

@@ -6,18 +6,23 @@ worker that is told to stop stops soon.
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import secrets
 import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import structlog
 from django.utils import timezone
 
 from actions import catalogue, registry
 from rest.errors import ApiError
-from runs import checkpoint, dispatch
+from runs import checkpoint, dispatch, notices
 from runs.calls import Call, input_error
 from runs.checkpoint import LeaseLost, Outcome
 from runs.chunks import unpack_lines
@@ -30,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 SLICE_S = 2.0
 CHECKPOINT_S = 1.0
+KILL_AFTER_S = 1.0  # past a live call's time limit, for a process that is deaf to it
+POOL = secrets.token_hex(4)  # a worker's own: made before it forks its processes, so that all of them share it
 
 
 class ProcessStuck(Exception):
@@ -53,8 +60,42 @@ def execute_slice(*, slice_s: float = SLICE_S) -> bool:
     return found
 
 
+def execute_live() -> bool:
+    """Execute the live call that waits longest. Returns whether there was one.
+
+    Its process is killed when it is still at it some time after the action's time limit.
+
+    Raises:
+        ProcessStuck: the call was ended at its limit, and threads that it began run on. Its end is recorded.
+    """
+    lease = dispatch.claim_live(worker=worker_name(), actions=registry.names(), now=timezone.now())
+    if lease is None:
+        return False
+    timeout_s = catalogue.limits(*catalogue.entry(lease.action)).timeout_s
+    before = set(threading.enumerate())
+    started = time.monotonic()
+    try:
+        with _killed_after(timeout_s + KILL_AFTER_S):
+            execute(lease, stop_at=float("inf"))
+    finally:
+        notices.post(lease.run_uid)
+    if time.monotonic() - started >= timeout_s and set(threading.enumerate()) - before - {keeper.thread}:
+        raise ProcessStuck
+    return True
+
+
+@contextmanager
+def _killed_after(seconds: float) -> Iterator[None]:
+    """End the process when what is inside takes longer, even where C code holds the interpreter's lock."""
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
 def worker_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return f"{socket.gethostname()}:{POOL}:{os.getpid()}"
 
 
 def execute(lease: Lease, *, stop_at: float) -> None:
@@ -110,9 +151,12 @@ def _next_look(stop_at: float) -> float:
 def _call_of(lease: Lease) -> Call:
     definition, row = catalogue.entry(lease.action)
     parameters, max_results = definition.split_max_results(lease.parameters)
+    limits = catalogue.limits(definition, row)
+    if lease.is_live:  # one input, tried once: in the process's main thread, where the alarm ends all that waits
+        limits = replace(limits, max_attempts=1, concurrency=1)
     return Call(
         definition=definition,
-        limits=catalogue.limits(definition, row),
+        limits=limits,
         parameters=definition.load_parameters(parameters),
         max_results=max_results,
         run_uid=lease.run_uid,

@@ -17,10 +17,11 @@ from pydantic_core import to_json
 from uuid_utils.compat import uuid7
 
 from actions import ActionDefinition, catalogue
+from actions.limits import Limits
 from actions.models import Action
 from actions.problems import Problem, describe
-from rest.errors import BadInput, BadParameters, Conflict, LimitReached, stored_error
-from runs import dispatch, doorbell, inputs, lifecycle
+from rest.errors import BadInput, BadParameters, Conflict, Unavailable, stored_error
+from runs import dispatch, doorbell, inputs, lifecycle, quotas
 from runs.chunks import DoneBits, unpack_json
 from runs.inputs import PreparedInputs
 from runs.lifecycle import By
@@ -30,23 +31,73 @@ from workspaces.models import User, Workspace
 SKIP, REJECT = "skip", "reject"
 
 
-@dataclass(frozen=True, slots=True)
-class AsyncLaunch:
-    """What an async launch asks for, its shape checked (`runs.serializers`); see contract section 1 for each field."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """What every launch may ask for, its shape checked (`runs.serializers`); see contract section 1 for each field."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    identity_ids: Sequence[str] | None = None
+    identity_mode: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveLaunch(Launch):
+    """What a live call asks for."""
+
+    input: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AsyncLaunch(Launch):
+    """What an async launch asks for."""
 
     inputs: Sequence[Any]
-    parameters: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
     tags: Sequence[str] = ()
     start_after: datetime | None = None
     batch_size: int | None = None
     on_invalid: str = SKIP
-    identity_ids: Sequence[str] | None = None
-    identity_mode: str | None = None
+
+
+@dataclass(slots=True)
+class PreparedRun:
+    """A run that was checked and can be stored: nothing is written yet."""
+
+    run: Run
+    inputs: PreparedInputs
+    status: RunStatus
+    limits: Limits
+
+    def store(self) -> Run:
+        """Store the run with all it starts with, in one transaction or in the caller's, and return it."""
+        with transaction.atomic():
+            _store(self.run, self.inputs, self.status)
+        return self.run
+
+    def ring(self) -> bool:
+        """Wake who executes it, after the commit. Returns whether the broker took the message."""
+        if self.status != RunStatus.QUEUED:
+            return False
+        if self.run.execution_mode == ExecutionMode.LIVE:
+            return doorbell.ring(bell=doorbell.LIVE)
+        return doorbell.ring(len(self.inputs.chunks))
 
 
 def launch_async(action_name: str, asked: AsyncLaunch, *, workspace: Workspace, user: User, now: datetime) -> Run:
     """Store a run of `action_name` on up to 100,000 inputs and return it, with its progress.
+
+    Raises: what `prepare_async` does.
+    """
+    prepared = prepare_async(action_name, asked, workspace=workspace, user=user, now=now)
+    run = prepared.store()
+    prepared.ring()
+    return run
+
+
+def prepare_async(
+    action_name: str, asked: AsyncLaunch, *, workspace: Workspace, user: User, now: datetime
+) -> PreparedRun:
+    """Check an async launch and return its run, ready to be stored.
 
     Inputs that do not fit the action are recorded as failed, or with `on_invalid: reject` refuse the launch. A run
     that has no valid input, or whose parameters do not fit, is stored as INVALID with the reason.
@@ -59,60 +110,84 @@ def launch_async(action_name: str, asked: AsyncLaunch, *, workspace: Workspace, 
         LimitReached: the workspace has as many unfinished runs as it may.
     """
     definition, action = catalogue.find(action_name)
-    _check_open(definition, action)
-    _check_quota(workspace)
+    _check_open(definition, action, "async")
+    quotas.check_unfinished_runs(workspace)
     _check_count(asked.inputs)
     _check_parameters_size(asked.parameters)
     problems = _parameter_problems(definition, asked.parameters)
     if problems and asked.on_invalid == REJECT:
-        raise BadParameters(f"parameters: {describe(problems)}", {"problems": problems})
-    batch_size = asked.batch_size or inputs.default_batch_size(
-        len(asked.inputs), definition, catalogue.limits(definition, action)
-    )
+        raise _parameters_refused(problems)
+    limits = catalogue.limits(definition, action)
+    batch_size = asked.batch_size or inputs.default_batch_size(len(asked.inputs), definition, limits)
     prepared = inputs.prepare(asked.inputs, definition, batch_size=batch_size)
     if prepared.invalid_count and asked.on_invalid == REJECT:
         raise _rejected(prepared)
-    run = Run(
+    run = _run(action, asked, ExecutionMode.ASYNC, workspace=workspace, user=user, now=now)
+    run.name, run.tags, run.batch_size = asked.name, list(asked.tags), batch_size
+    status = _decide(run, prepared, problems, start_after=asked.start_after, now=now)
+    return PreparedRun(run, prepared, status, limits)
+
+
+def prepare_live(
+    action_name: str, asked: LiveLaunch, *, workspace: Workspace, user: User, now: datetime
+) -> PreparedRun:
+    """Check a live call and return its run, ready to be stored.
+
+    Raises:
+        NotFound: there is no such action.
+        Conflict: the action is switched off, or does not run live.
+        Unavailable: the action is paused.
+        BadInput: the input does not fit.
+        BadParameters: the parameters do not fit, or are too large.
+        LimitReached: the workspace has as many unfinished runs as it may.
+    """
+    definition, action = catalogue.find(action_name)
+    _check_open(definition, action, "live")
+    if action.paused:
+        raise Unavailable(
+            f"The action '{action.name}' is paused. Try again later, or launch it async: such a run waits.",
+            {"action_name": action.name, "paused": True},
+            retry_after_s=PAUSED_RETRY_AFTER_S,
+        )
+    quotas.check_unfinished_runs(workspace)
+    _check_parameters_size(asked.parameters)
+    problems = _parameter_problems(definition, asked.parameters)
+    if problems:
+        raise _parameters_refused(problems)
+    prepared = inputs.prepare([asked.input], definition, batch_size=1)
+    if prepared.invalid_count:
+        raise _input_refused(prepared)
+    run = _run(action, asked, ExecutionMode.LIVE, workspace=workspace, user=user, now=now)
+    return PreparedRun(run, prepared, RunStatus.QUEUED, catalogue.limits(definition, action))
+
+
+PAUSED_RETRY_AFTER_S = 30
+
+
+def _run(action: Action, asked: Launch, mode: ExecutionMode, *, workspace: Workspace, user: User, now: datetime) -> Run:
+    return Run(
         uid=uuid7(),
         workspace=workspace,
         user=user,
         action=action,
         action_name=action.name,
-        execution_mode=ExecutionMode.ASYNC,
-        name=asked.name,
-        tags=list(asked.tags),
+        execution_mode=mode,
         parameters=asked.parameters,
         identity_ids=asked.identity_ids,
         identity_mode=asked.identity_mode or "",
-        batch_size=batch_size,
+        batch_size=1,
         created_at=now,
         updated_at=now,
     )
-    status = _decide(run, prepared, problems, start_after=asked.start_after, now=now)
-    with transaction.atomic():
-        _store(run, prepared, status, by=By(Actor.MEMBER, user.uid), now=now)
-    if status == RunStatus.QUEUED:
-        doorbell.ring(len(prepared.chunks))
-    return run
 
 
-def _check_open(definition: ActionDefinition, action: Action) -> None:
+def _check_open(definition: ActionDefinition, action: Action, mode: str) -> None:
     if not action.enabled:
         raise Conflict(f"The action '{action.name}' is switched off.", {"action_name": action.name, "enabled": False})
-    if "async" not in definition.modes:
+    if mode not in definition.modes:
         raise Conflict(
-            f"The action '{action.name}' does not run async; its modes are {', '.join(definition.modes)}.",
+            f"The action '{action.name}' does not run {mode}; its modes are {', '.join(definition.modes)}.",
             {"action_name": action.name, "modes": list(definition.modes)},
-        )
-
-
-def _check_quota(workspace: Workspace) -> None:
-    limit = settings.RUNYARD_MAX_UNFINISHED_RUNS
-    if Run.objects.of(workspace).unfinished()[:limit].count() >= limit:
-        raise LimitReached(
-            f"The workspace has {limit:,} unfinished runs, as many as it may (RUNYARD_MAX_UNFINISHED_RUNS).",
-            {"limit": limit, "setting": "RUNYARD_MAX_UNFINISHED_RUNS"},
-            headers={"Retry-After": "60"},
         )
 
 
@@ -143,6 +218,19 @@ def _parameter_problems(definition: ActionDefinition, parameters: Mapping[str, A
     except BadParameters:
         return [Problem(field="max_results", reason="must be a positive integer")]
     return definition.check_parameters(rest) or []
+
+
+def _parameters_refused(problems: list[Problem]) -> BadParameters:
+    return BadParameters(f"parameters: {describe(problems)}", {"problems": problems})
+
+
+def _input_refused(prepared: PreparedInputs) -> BadInput:
+    problems = prepared.refused[0]["problems"]
+    field_of_input = problems[0]["field"]
+    return BadInput(
+        f"input: {describe(problems)}",
+        {"field": f"input.{field_of_input}" if field_of_input else "input", "problems": problems},
+    )
 
 
 def _rejected(prepared: PreparedInputs) -> BadInput:
@@ -183,9 +271,10 @@ def _decide(
     return RunStatus.QUEUED
 
 
-def _store(run: Run, prepared: PreparedInputs, status: RunStatus, *, by: By, now: datetime) -> None:
+def _store(run: Run, prepared: PreparedInputs, status: RunStatus) -> None:
     run.input_set = inputs.store(prepared, run.workspace)
-    transitions = lifecycle.born(run, status, now=now, by=by, reason=_reason(run, status))
+    by = By(Actor.MEMBER, run.user.uid)
+    transitions = lifecycle.born(run, status, now=run.created_at, by=by, reason=_reason(run, status))
     run.save(force_insert=True)
     invalid_count = prepared.input_count if status == RunStatus.INVALID else prepared.invalid_count
     run.progress = RunProgress.objects.create(
@@ -198,7 +287,7 @@ def _store(run: Run, prepared: PreparedInputs, status: RunStatus, *, by: By, now
     if status == RunStatus.INVALID:
         return
     _store_batches(run, prepared.chunks)
-    if status == RunStatus.QUEUED:
+    if status == RunStatus.QUEUED and run.execution_mode == ExecutionMode.ASYNC:
         dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
 
 

@@ -48,6 +48,11 @@ class LeaseKeeper:
             self._lease = None
 
     @property
+    def thread(self) -> threading.Thread | None:
+        """The thread that renews, once there was something to hold."""
+        return self._thread
+
+    @property
     def is_lost(self) -> bool:
         """Whether the batch in hand is known to have gone to another worker."""
         return self._is_lost

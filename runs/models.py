@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
+from django.db.models.functions import Now
 from psycopg.types.json import Json
 from uuid_utils.compat import uuid7
 
@@ -105,6 +106,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         """With what says where a run stands in line, and nothing large."""
         return self.only("id", "workspace_id", "action_id")
 
+    def waiting_live(self) -> Self:
+        """Live calls that no worker has taken yet, oldest first."""
+        waiting = self.filter(execution_mode=ExecutionMode.LIVE, status=RunStatus.QUEUED)
+        return waiting.order_by("created_at", "id")
+
     def unfinished(self) -> Self:
         return self.filter(IS_UNFINISHED)
 
@@ -171,6 +177,11 @@ class Run(models.Model):
                 name="run_unfinished",
                 condition=IS_UNFINISHED,
             ),
+            models.Index(
+                fields=["created_at", "id"],
+                name="run_waiting_live",
+                condition=models.Q(execution_mode=ExecutionMode.LIVE, status=RunStatus.QUEUED),
+            ),
             GinIndex(fields=["tags"], name="run_by_tag"),
         ]
 
@@ -219,6 +230,17 @@ class BatchStatus(models.TextChoices):
     DONE = "DONE"  # every input has a result
 
 
+class BatchQuerySet(models.QuerySet["Batch"]):
+    def of_live_calls(self) -> Self:
+        """The batches of live calls in a worker's hands: each is one input, and its caller waits."""
+        leased = self.filter(status=BatchStatus.LEASED, run__execution_mode=ExecutionMode.LIVE)
+        return leased.select_related("run__action")
+
+    def overdue(self) -> Self:
+        """Batches whose lease has run out, by the database's clock."""
+        return self.filter(leased_until__lt=Now())
+
+
 class Batch(models.Model):
     """A stretch of a run's inputs that one worker executes at a time.
 
@@ -242,6 +264,8 @@ class Batch(models.Model):
     retries = OrderedJSONField(
         null=True, help_text='Of inputs that asked to be tried again: {offset: {"attempts": n, "due_at": seconds}}.'
     )
+
+    objects = BatchQuerySet.as_manager()
 
     class Meta:
         constraints: ClassVar = [

@@ -6,30 +6,33 @@ Every part is safe to run at any time, twice at once, and after any crash.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from runs import dispatch, doorbell, lifecycle
+from runs import dispatch, doorbell, lifecycle, live
 from runs.models import Run, RunStatus
 
 log = structlog.get_logger(__name__)
 
 MAX_WAKES_WAITING = 64
+LIVE_RINGS_AFTER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """What one sweep set right, by kind."""
 
-    expired_leases: int
-    due_batches: int
-    due_runs: int
-    stale_ready_runs: int
-    lost_ready_runs: int
-    rings: int
+    expired_leases: int = 0
+    due_batches: int = 0
+    due_runs: int = 0
+    stale_ready_runs: int = 0
+    lost_ready_runs: int = 0
+    ended_live_calls: int = 0
+    rings: int = 0
+    live_rings: int = 0
 
 
 def sweep(*, now: datetime | None = None) -> Found:
@@ -41,10 +44,17 @@ def sweep(*, now: datetime | None = None) -> Found:
         due_runs=queue_due_runs(now=now),
         stale_ready_runs=dispatch.drop_stale_ready_runs(),
         lost_ready_runs=dispatch.restore_lost_ready_runs(),
+        ended_live_calls=live.end_overdue(now=now),
         rings=ring_for_ready(),
+        live_rings=ring_for_live(now=now),
     )
-    if found.expired_leases or found.lost_ready_runs:
-        log.info("sweep_found", expired_leases=found.expired_leases, lost_ready_runs=found.lost_ready_runs)
+    if found.expired_leases or found.lost_ready_runs or found.ended_live_calls:
+        log.info(
+            "sweep_found",
+            expired_leases=found.expired_leases,
+            lost_ready_runs=found.lost_ready_runs,
+            ended_live_calls=found.ended_live_calls,
+        )
     return found
 
 
@@ -65,7 +75,16 @@ def queue(run: Run, *, now: datetime) -> bool:
 
 def ring_for_ready() -> int:
     """Top the wakes that wait in the broker up to what is ready, at most 64: an outage leaves no flood behind."""
-    ready = dispatch.ready_count(limit=MAX_WAKES_WAITING)
-    waiting = doorbell.count() if ready else None
-    missing = 0 if waiting is None else min(ready - waiting, doorbell.MAX_RINGS)
-    return missing if missing > 0 and doorbell.ring(missing) else 0
+    return _top_up(doorbell.RUNS, dispatch.ready_count(limit=MAX_WAKES_WAITING))
+
+
+def ring_for_live(*, now: datetime) -> int:
+    """Do the same for live calls that have waited a while: each was rung for once, and that may have been lost."""
+    waiting = Run.objects.waiting_live().filter(created_at__lt=now - LIVE_RINGS_AFTER)
+    return _top_up(doorbell.LIVE, waiting[:MAX_WAKES_WAITING].count())
+
+
+def _top_up(bell: doorbell.Bell, wanted: int) -> int:
+    waiting = doorbell.count(bell) if wanted else None
+    missing = 0 if waiting is None else min(wanted - waiting, doorbell.MAX_RINGS)
+    return missing if missing > 0 and doorbell.ring(missing, bell) else 0

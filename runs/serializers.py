@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
@@ -11,13 +12,14 @@ from rest_framework import serializers
 
 from actions.options import HIGHEST
 from actions.problems import printable, problems_of
-from rest.errors import ApiError, BadInput, BadParameters
+from rest.errors import ApiError, BadInput, BadParameters, GenericError, TimedOut, error_body
 from rest.json import dumps, rfc3339
 from rest.query import BadValue, time_value
-from runs.launch import AsyncLaunch
+from runs.launch import AsyncLaunch, LiveLaunch
 from runs.models import Run, RunProgress, RunTransition
 
 FARTHEST_START = timedelta(days=366)
+Body = TypeVar("Body", bound="LaunchBody")
 
 
 def _time(value: Any) -> datetime:
@@ -41,6 +43,12 @@ class LaunchBody(BaseModel):
     identity_mode: Literal["direct", "auto", "managed"] | None = None
 
 
+class LiveBody(LaunchBody):
+    """The body of a live call."""
+
+    input: dict[str, Any] = {}
+
+
 class AsyncBody(LaunchBody):
     """The body of an async launch."""
 
@@ -52,7 +60,10 @@ class AsyncBody(LaunchBody):
     on_invalid: Literal["skip", "reject"] = "skip"
 
 
-MISTAKEN = {
+MISTAKEN_IN_LIVE = {
+    "inputs": "a live call takes `input`, one object; `inputs` belongs to async",
+}
+MISTAKEN_IN_ASYNC = {
     "input": "an async run takes `inputs`, an array; `input` belongs to live",
     "callback": "callbacks are not available yet",
     "depends_on": "dependencies are not available yet",
@@ -60,15 +71,19 @@ MISTAKEN = {
 NEVER_NULL = ("inputs", "parameters")
 
 
-def _refuse_unknown(body: dict[str, Any]) -> None:
-    allowed = sorted(AsyncBody.model_fields)
-    for name in body:
-        if name not in allowed and name not in MISTAKEN:
-            raise BadInput(
-                f"{printable(dumps(name).decode(), 60)} is not a field of an async launch, which takes"
-                f" {', '.join(allowed)}.",
-                {"field": printable(name, 60), "allowed": allowed},
-            )
+def read_live_body(body: Any) -> LiveLaunch:
+    """Return what a live call asks for.
+
+    Raises:
+        BadInput: the body is not an object, or a field is unknown or not what it takes.
+        BadParameters: `parameters` is not an object.
+    """
+    if not isinstance(body, dict):
+        raise BadInput("The body is a JSON object with the field `input`.", {"field": ""})
+    _refuse_mistaken(body, MISTAKEN_IN_LIVE)
+    _refuse_unknown(body, LiveBody, "a live call")
+    read = _read(body, LiveBody)
+    return LiveLaunch(**{name: getattr(read, name) for name in LiveBody.model_fields})
 
 
 def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
@@ -80,24 +95,42 @@ def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
     """
     if not isinstance(body, dict):
         raise BadInput("The body is a JSON object with the field `inputs`.", {"field": ""})
-    for name, reason in MISTAKEN.items():
-        if body.get(name) is not None:
-            raise BadInput(f"{name}: {reason}.", {"field": name})
+    _refuse_mistaken(body, MISTAKEN_IN_ASYNC)
     if not body.get("inputs") and not isinstance(body.get("inputs"), list):
         raise BadInput("inputs: an array of 1 or more inputs is required.", {"field": "inputs"})
-    _refuse_unknown(body)
-    # Clients made from a schema send null for what they leave out.
-    present = {name: value for name, value in body.items() if value is not None or name in NEVER_NULL}
-    try:
-        read = AsyncBody.model_validate(present)
-    except ValidationError as error:
-        raise _refusal(error) from None
+    _refuse_unknown(body, AsyncBody, "an async launch", also=MISTAKEN_IN_ASYNC)
+    read = _read(body, AsyncBody)
     if read.start_after and read.start_after > now + FARTHEST_START:
         latest = rfc3339(now + FARTHEST_START)
         raise BadInput(
             f"start_after: at most a year ahead, so no later than {latest}.", {"field": "start_after", "max": latest}
         )
     return AsyncLaunch(**{name: getattr(read, name) for name in AsyncBody.model_fields})
+
+
+def _refuse_mistaken(body: dict[str, Any], mistaken: Mapping[str, str]) -> None:
+    for name, reason in mistaken.items():
+        if body.get(name) is not None:
+            raise BadInput(f"{name}: {reason}.", {"field": name})
+
+
+def _refuse_unknown(body: dict[str, Any], model: type[LaunchBody], what: str, *, also: Collection[str] = ()) -> None:
+    allowed = sorted(model.model_fields)
+    for name in body:
+        if name not in allowed and name not in also:
+            raise BadInput(
+                f"{printable(dumps(name).decode(), 60)} is not a field of {what}, which takes {', '.join(allowed)}.",
+                {"field": printable(name, 60), "allowed": allowed},
+            )
+
+
+def _read(body: dict[str, Any], model: type[Body]) -> Body:
+    # Clients made from a schema send null for what they leave out.
+    present = {name: value for name, value in body.items() if value is not None or name in NEVER_NULL}
+    try:
+        return model.model_validate(present)
+    except ValidationError as error:
+        raise _refusal(error) from None
 
 
 def _refusal(error: ValidationError) -> ApiError:
@@ -191,6 +224,23 @@ class TransitionSerializer(serializers.BaseSerializer[RunTransition]):
             "actor_uid": transition.actor_uid,
             "reason": transition.reason,
         }
+
+
+def live_failure(run: Run) -> dict[str, Any]:
+    """Return the error body of a live call that failed: 504 where it took too long, else 424.
+
+    `error_ref` is the one kept with the input, under which the log tells more.
+    """
+    error = run.last_error or {}
+    label = error.get("label", GenericError.label)
+    return error_body(
+        label,
+        error.get("message", ""),
+        scope=error.get("scope", "action"),
+        status_code=TimedOut.status_code if label == TimedOut.label else GenericError.status_code,
+        params=error.get("params"),
+        error_ref=error.get("error_ref", ""),
+    )
 
 
 def counts(progress: RunProgress) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NoReturn
 
 import structlog
 from celery import shared_task
@@ -12,17 +13,30 @@ from runs import doorbell, execution, recovery
 log = structlog.get_logger(__name__)
 
 
-@shared_task(name=doorbell.WAKE, ignore_result=True)
+@shared_task(name=doorbell.RUNS.task, ignore_result=True)
 def wake() -> None:
     """Execute one slice of what is ready, and ring once more if there was anything."""
     try:
         found = execution.execute_slice()
     except execution.ProcessStuck:
-        log.error("process_replaced", reason="a thread runs on past its time limit")
-        doorbell.ring()
-        os._exit(1)
+        _replace_process(doorbell.RUNS)
     if found:
         doorbell.ring()
+
+
+@shared_task(name=doorbell.LIVE.task, ignore_result=True)
+def wake_live() -> None:
+    """Execute one live call. Each rings for itself."""
+    try:
+        execution.execute_live()
+    except execution.ProcessStuck:
+        _replace_process(doorbell.LIVE)
+
+
+def _replace_process(bell: doorbell.Bell) -> NoReturn:
+    log.error("process_replaced", reason="a thread runs on past its time limit")
+    doorbell.ring(bell=bell)
+    os._exit(1)
 
 
 @shared_task(name="runs.sweep", ignore_result=True)

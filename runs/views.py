@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -13,24 +14,31 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from actions import registry
+from rest.body import release_large_body
+from rest.connection import has_hung_up
 from rest.cursor import read_cursor, write_cursor
 from rest.errors import NotFound
-from rest.json import JSONRenderer, RawJSON
+from rest.json import JSONRenderer, RawJSON, dumps
 from rest.pagination import MAX_OFFSET, PageRequest, page_headers, read_page
 from rest.views import ApiView, ListView
-from runs import input_list, launch, results
+from runs import input_list, launch, live, live_pages, results
 from runs.filters import RunFilters
 from runs.input_list import InputFilter
 from runs.input_states import STATUSES
-from runs.models import Run, RunQuerySet, RunTransition
+from runs.models import Run, RunQuerySet, RunStatus, RunTransition
 from runs.serializers import (
     LaunchedRunSerializer,
     RunSerializer,
     RunStatusSerializer,
     TransitionSerializer,
+    live_failure,
     read_async_body,
+    read_live_body,
 )
+from workspaces import idempotency
 from workspaces.authentication import caller_of
+from workspaces.idempotency import FirstAnswer
 
 PAGE = frozenset({"limit", "offset", "cursor"})
 Page = input_list.InputPage | results.OutputPage
@@ -57,10 +65,71 @@ class AsyncLaunchView(ApiView):
 
     def post(self, request: Request, action_name: str) -> Response:
         now = timezone.now()
-        caller = caller_of(request)
         asked = read_async_body(request.data, now=now)
-        run = launch.launch_async(action_name, asked, workspace=caller.workspace, user=caller.user, now=now)
-        return Response(LaunchedRunSerializer(run).data, status=202, headers={"Location": f"/v1/runs/{run.uid}"})
+        claim = idempotency.read_claim(request, f"{action_name}/async", now=now)
+        first = idempotency.find(claim) if claim else None
+        if first is None:
+            caller = caller_of(request)
+            prepared = launch.prepare_async(action_name, asked, workspace=caller.workspace, user=caller.user, now=now)
+            first = idempotency.once(claim, lambda: _launched(prepared.store()))
+            if not first.is_replay:
+                prepared.ring()
+        headers = {**first.headers, **idempotency.replay_headers(first.is_replay)}
+        return Response(RawJSON(first.body), status=first.status_code, headers=headers)
+
+
+def _launched(run: Run) -> FirstAnswer:
+    body = dumps(LaunchedRunSerializer(run).data)
+    return FirstAnswer(run.uid, 202, {"Location": f"/v1/runs/{run.uid}"}, body)
+
+
+class LiveView(ApiView):
+    """`POST /v1/actions/{action_name}/run/live`, and its short path."""
+
+    query_parameters = frozenset({"page_size", "cursor"})
+
+    def post(self, request: Request, action_name: str) -> Response:
+        now = timezone.now()
+        caller = caller_of(request)
+        self.query.integer("page_size", minimum=1, maximum=live_pages.MAX_PAGE_SIZE)
+        cursor = self.query.scalar("cursor")
+        asked = read_live_body(request.data)
+        scope = live_pages.scope_of(action_name, asked)
+        if cursor is not None:
+            run, place = live_pages.find_page(scope, cursor, workspace=caller.workspace, now=now)
+            return self._answer(run, scope, place)
+        claim = idempotency.read_claim(request, f"{action_name}/live", now=now)
+        release_large_body(request._request)  # others have its place while this caller waits
+        ended = live.call(
+            action_name,
+            asked,
+            workspace=caller.workspace,
+            user=caller.user,
+            now=now,
+            claim=claim,
+            has_hung_up=lambda: has_hung_up(request._request),
+        )
+        return self._answer(ended.run, scope, results.OutputPlace(), idempotency.replay_headers(ended.is_replay))
+
+    def _answer(
+        self, run: Run, scope: str, place: results.OutputPlace, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> Response:
+        headers = {"X-Run-Uid": str(run.uid), **headers}
+        if run.status != RunStatus.SUCCEEDED:
+            error = live_failure(run)
+            return Response(error, status=error["status_code"], headers=headers)
+        definition = registry.get(run.action_name)
+        if definition is None or definition.output_kind == "single":
+            return Response(RawJSON(results.page(run, limit=1).outputs[0].line), headers=headers)
+        limit = self.query.integer("page_size", minimum=1, maximum=live_pages.MAX_PAGE_SIZE) or live_pages.MAX_PAGE_SIZE
+        page = results.page(run, limit=limit, start=place)
+        before = results.place_at(run, max(0, page.start - limit)) if page.start else None
+        following, preceding = (
+            {"cursor": live_pages.cursor_at(scope, run, at)} if at else None for at in (page.next, before)
+        )
+        total = run.progress.output_count
+        links = page_headers(self.request, limit=limit, offset=page.start, total=total, next=following, prev=preceding)
+        return Response(RawJSON(results.as_json_array(page.outputs)), headers={**headers, **links})
 
 
 class RunList(ListView):

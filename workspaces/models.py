@@ -106,3 +106,29 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… of {self.membership}"
+
+
+class IdempotencyKey(models.Model):
+    """What the first launch with an `Idempotency-Key` stored and was answered, for 24 hours (`workspaces.idempotency`).
+
+    What was stored stands above this app: it is named by uid. An answer without a body is read again from it.
+    """
+
+    membership = models.ForeignKey(Membership, on_delete=models.CASCADE, related_name="+", db_index=False)
+    endpoint = models.CharField(max_length=255)
+    key = models.CharField(max_length=255)
+    body_hash = models.BinaryField(help_text="SHA-256 of the request's body.")
+    stored_uid = models.UUIDField(help_text="The run's or the schedule's.")
+    status_code = models.PositiveSmallIntegerField()
+    headers = models.JSONField(default=dict)
+    body = models.BinaryField(default=bytes)
+    created_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["membership", "endpoint", "key"], name="idempotency_key_unique"),
+        ]
+        indexes: ClassVar = [models.Index(fields=["stored_uid"], name="idempotency_key_stored")]
+
+    def __str__(self) -> str:
+        return f"{self.key} of {self.membership}"

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from devstack.home import PROJECT
 
-COMPUTED = {"RUNYARD_RUNS_CONCURRENCY"}  # its default depends on the machine
+COMPUTED = {"RUNYARD_RUNS_CONCURRENCY", "RUNYARD_MAX_LIVE_CALLS"}  # their defaults depend on others
 
 
 def listed() -> dict[str, str]:

@@ -78,7 +78,7 @@ def bell() -> Iterator[Any]:
 
     with current_app.connection_for_write() as broker:
         client = broker.default_channel.client
-        client.delete(doorbell.QUEUE)
+        client.delete(doorbell.RUNS.queue)
         yield client
 
 

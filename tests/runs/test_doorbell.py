@@ -35,7 +35,7 @@ def silent_broker() -> Iterator[str]:
 
 
 def wakes(bell: Any) -> list[Any]:
-    return [json.loads(message) for message in bell.lrange(doorbell.QUEUE, 0, -1)]
+    return [json.loads(message) for message in bell.lrange(doorbell.RUNS.queue, 0, -1)]
 
 
 def test_a_ring_is_a_message_that_says_wake_and_nothing_more(bell: Any) -> None:
@@ -107,10 +107,10 @@ def test_a_launch_does_not_need_the_broker(
 @pytest.mark.django_db
 def test_a_wake_rings_again_when_it_found_work(acme: Member, double: ActionDefinition, bell: Any) -> None:
     run = launch("double", [{"n": 1}], by=acme)
-    bell.delete(doorbell.QUEUE)
+    bell.delete(doorbell.RUNS.queue)
     tasks.wake()
     assert reread(run).status == "SUCCEEDED"
     assert len(wakes(bell)) == 1
-    bell.delete(doorbell.QUEUE)
+    bell.delete(doorbell.RUNS.queue)
     tasks.wake()
     assert wakes(bell) == []

@@ -25,7 +25,7 @@ def everything() -> list[Any]:
 
 
 def test_nothing_to_set_right(db: None) -> None:
-    assert recovery.sweep() == recovery.Found(0, 0, 0, 0, 0, 0)
+    assert recovery.sweep() == recovery.Found()
 
 
 def test_a_worker_that_went_silent(acme: Member, double: ActionDefinition) -> None:
@@ -57,7 +57,7 @@ def test_a_run_that_may_not_execute_is_not_put_in_line(
     run = launch("double", numbers(1), by=acme)
     Run.objects.filter(pk=run.pk).update(status=status)
     assert recovery.sweep().stale_ready_runs == 1
-    assert recovery.sweep() == recovery.Found(0, 0, 0, 0, 0, 0)
+    assert recovery.sweep() == recovery.Found()
     assert not ReadyRun.objects.exists()
 
 
@@ -145,23 +145,23 @@ def test_sweeps_at_once_set_each_thing_right_once(
 
 
 def wakes(bell: Any) -> int:
-    return int(bell.llen(doorbell.QUEUE))
+    return int(bell.llen(doorbell.RUNS.queue))
 
 
 def test_rings_top_up_what_is_ready(acme: Member, double: ActionDefinition, bell: Any) -> None:
     launch("double", numbers(5), by=acme, batch_size=1)
-    bell.delete(doorbell.QUEUE)
+    bell.delete(doorbell.RUNS.queue)
     assert recovery.sweep().rings == 5
     assert wakes(bell) == 5
     assert recovery.sweep().rings == 0
-    bell.rpop(doorbell.QUEUE)
+    bell.rpop(doorbell.RUNS.queue)
     assert recovery.sweep().rings == 1
     assert wakes(bell) == 5
 
 
 def test_rings_leave_no_flood_behind(acme: Member, double: ActionDefinition, bell: Any) -> None:
     launch("double", numbers(200), by=acme, batch_size=1)
-    bell.delete(doorbell.QUEUE)
+    bell.delete(doorbell.RUNS.queue)
     rung = sum(recovery.sweep().rings for _ in range(20))
     assert rung == wakes(bell) == recovery.MAX_WAKES_WAITING == 64
 
@@ -169,7 +169,7 @@ def test_rings_leave_no_flood_behind(acme: Member, double: ActionDefinition, bel
 def test_nobody_is_woken_for_what_nobody_may_claim(acme: Member, double: ActionDefinition, bell: Any) -> None:
     launch("double", numbers(3), by=acme, batch_size=1)
     launch("double", numbers(3), by=acme, start_after=timezone.now() + timedelta(days=1))
-    bell.delete(doorbell.QUEUE)
+    bell.delete(doorbell.RUNS.queue)
     Action.objects.update(paused=True)
     assert recovery.sweep().rings == 0
     assert wakes(bell) == 0

@@ -81,6 +81,7 @@ class Installation:
             "RUNYARD_ACTIONS": "tests.system.sample_actions",
             "RUNYARD_LEASE_SECONDS": str(LEASE_SECONDS),
             "RUNYARD_RUNS_CONCURRENCY": "2",
+            "RUNYARD_LIVE_CONCURRENCY": "2",
         }
 
     # --- Processes
@@ -108,6 +109,7 @@ class Installation:
         workers = seen["workers"]
         answers = {
             "web": True,
+            "worker-live": workers["live"]["ok"],
             "worker-runs": workers["runs"]["ok"],
             "worker-system": workers["system"]["ok"],
             "beat": seen["beat"]["ok"],

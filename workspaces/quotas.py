@@ -1,7 +1,7 @@
 """What a workspace may hold at once, and how much of it it holds now.
 
-The apps above have the rows that are counted, so they register their quotas here when they start. Each also holds its
-own: this module only tells.
+The apps above have the rows that are counted, so they register their quotas here when they start. Whoever adds such a
+row calls `check` first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rest.errors import LimitReached
 from workspaces.models import Workspace
+
+RETRY_AFTER_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +47,19 @@ def register(quota: Quota) -> None:
 def report(workspace: Workspace) -> dict[str, Standing]:
     """Return where `workspace` stands with each quota, by name."""
     return {name: Standing(quota.limit(), quota.used(workspace)) for name, quota in _quotas.items()}
+
+
+def check(quota: Quota, workspace: Workspace) -> None:
+    """Refuse one more to a workspace that has as many as it may.
+
+    Raises:
+        LimitReached: with the limit and its setting in `params`, and `Retry-After`.
+    """
+    limit = quota.limit()
+    if limit is None or quota.used(workspace) < limit:
+        return
+    raise LimitReached(
+        f"The workspace has {limit:,} {quota.name.replace('_', ' ')}, as many as it may ({quota.setting}).",
+        {"limit": limit, "setting": quota.setting},
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )

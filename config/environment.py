@@ -45,7 +45,7 @@ def between(name: str, default: int, minimum: int, maximum: int | None) -> int:
 
 def web_threads() -> int:
     """Return the threads of each web process, half of which may wait for live calls."""
-    return at_least("RUNYARD_WEB_THREADS", 50)
+    return at_least("RUNYARD_WEB_THREADS", 100)
 
 
 def flag(name: str, default: bool) -> bool:

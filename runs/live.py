@@ -37,6 +37,7 @@ from workspaces.models import User, Workspace
 log = structlog.get_logger(__name__)
 
 SWEEP_STEP = 100
+LOOK_S = 5.0  # between looks into the database by one who waits for a notice, which may be lost
 RETRY_AFTER_S = 1
 # On top of the time in which the worker's process is killed: then whatever is left is ended from here.
 GIVE_UP_AFTER_S = KILL_AFTER_S + 2.0
@@ -120,27 +121,36 @@ def _places() -> threading.BoundedSemaphore:
 def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
     run = prepared.run
     withdraw_at = time.monotonic() + settings.RUNYARD_LIVE_WAIT_SECONDS
-    give_up_at = float("inf")
+    give_up_at, look_at = float("inf"), 0.0
     while True:
-        notices.wait(run.uid)
+        if not notices.wait(run.uid) and time.monotonic() < look_at:
+            if has_hung_up():
+                raise Unavailable("The caller hung up.")
+            continue
         status = _status(run)
+        now = time.monotonic()
         if status in TERMINAL:
             return Run.objects.with_progress().get(pk=run.pk)
-        if has_hung_up():
-            raise Unavailable("The caller hung up.")
-        if status == RunStatus.RUNNING and give_up_at == float("inf"):
-            give_up_at = time.monotonic() + prepared.limits.timeout_s + GIVE_UP_AFTER_S
-        if status == RunStatus.QUEUED and time.monotonic() >= withdraw_at and withdraw(run):
-            raise Unavailable(
-                f"No live worker took the call within {settings.RUNYARD_LIVE_WAIT_SECONDS} s"
-                " (RUNYARD_LIVE_WAIT_SECONDS). Try again shortly, or launch async.",
-                {"limit": settings.RUNYARD_LIVE_WAIT_SECONDS, "setting": "RUNYARD_LIVE_WAIT_SECONDS"},
-                retry_after_s=RETRY_AFTER_S,
-            )
-        if time.monotonic() >= give_up_at:
+        if status == RunStatus.QUEUED and now >= withdraw_at and withdraw(run):
+            raise _not_taken()
+        if status == RunStatus.RUNNING:
+            give_up_at = min(give_up_at, now + prepared.limits.timeout_s + GIVE_UP_AFTER_S)
+        if now >= give_up_at:
             for batch in Batch.objects.of_live_calls().filter(run=run):
                 _end(batch, now=timezone.now())
-            give_up_at = time.monotonic() + GIVE_UP_AFTER_S
+            continue
+        look_at = min(now + LOOK_S, max(withdraw_at, now + notices.WAIT_S), give_up_at)
+        connection.close()  # a slow call holds a thread, and need not hold a database connection as well
+
+
+def _not_taken() -> Unavailable:
+    limit = settings.RUNYARD_LIVE_WAIT_SECONDS
+    return Unavailable(
+        f"No live worker took the call within {limit} s (RUNYARD_LIVE_WAIT_SECONDS). Try again shortly, or launch"
+        " async.",
+        {"limit": limit, "setting": "RUNYARD_LIVE_WAIT_SECONDS"},
+        retry_after_s=RETRY_AFTER_S,
+    )
 
 
 def _status(run: Run) -> RunStatus | None:

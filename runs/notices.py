@@ -16,7 +16,7 @@ from django.conf import settings
 
 log = structlog.get_logger(__name__)
 
-LONGEST_WAIT_S = 1.0
+WAIT_S = 1.0
 GIVE_UP_S = 1.0
 PAUSE_WITHOUT_REDIS_S = 0.05
 EXPIRES_S = 60
@@ -33,12 +33,13 @@ def post(run_uid: uuid.UUID) -> None:
         log.warning("notice_not_posted", run_uid=str(run_uid), error=f"{type(error).__name__}: {error}")
 
 
-def wait(run_uid: uuid.UUID, *, timeout_s: float = LONGEST_WAIT_S) -> None:
-    """Return when a notice has come for a run, or after `timeout_s`, at most a second; soon where Redis is away."""
+def wait(run_uid: uuid.UUID) -> bool:
+    """Wait a second for a run's notice. Returns False when none came, True also where Redis is away: then look."""
     try:
-        _client().blpop([_name(run_uid)], timeout=max(timeout_s, 0.01))
+        return _client().blpop([_name(run_uid)], timeout=WAIT_S) is not None
     except (redis.RedisError, OSError):
         time.sleep(PAUSE_WITHOUT_REDIS_S)
+        return True
 
 
 def _name(run_uid: uuid.UUID) -> str:
@@ -50,7 +51,7 @@ def _client() -> redis.Redis:
     """Return the process's client. A connection serves one waiter at a time; the pool has one for each."""
     return redis.Redis.from_url(
         settings.REDIS_CLIENT_URL,
-        socket_timeout=LONGEST_WAIT_S + GIVE_UP_S,
+        socket_timeout=WAIT_S + GIVE_UP_S,
         socket_connect_timeout=GIVE_UP_S,
         retry=None,
     )

@@ -26,7 +26,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> dict[str, Any]:
 
 def test_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     found = read(monkeypatch, RUNYARD_BIND="", RUNYARD_WEB_THREADS="")
-    assert (found["bind"], found["workers"], found["threads"]) == ("127.0.0.1:8000", 2, 50)
+    assert (found["bind"], found["workers"], found["threads"]) == ("127.0.0.1:8000", 2, 100)
     assert found["STALLED_UPLOAD_S"] == 20
 
 

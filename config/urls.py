@@ -16,6 +16,7 @@ from runs.views import (
     RunStatusDetail,
     RunTimeline,
 )
+from workspaces.views import ApiKeyDetail, ApiKeyList, MemberList, WorkspaceList
 
 
 class UidConverter(UUIDConverter):
@@ -41,6 +42,11 @@ urlpatterns = [
     path("v1/runs/<uid:run_uid>/inputs", RunInputs.as_view()),
     path("v1/runs/<uid:run_uid>/outputs", RunOutputs.as_view()),
     path("v1/runs/<uid:run_uid>/timeline", RunTimeline.as_view()),
+    # Who is calling
+    path("v1/workspaces", WorkspaceList.as_view()),
+    path("v1/workspaces/members", MemberList.as_view()),
+    path("v1/api-keys", ApiKeyList.as_view()),
+    path("v1/api-keys/<uid:key_uid>", ApiKeyDetail.as_view()),
     # The service itself
     path("healthz", healthz),
     path("readyz", readyz),

@@ -76,6 +76,13 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
             membership__user__is_active=True,
         )
 
+    def of(self, workspace: Workspace) -> Self:
+        return self.filter(membership__workspace=workspace)
+
+    def kept(self) -> Self:
+        """Keys that nobody has revoked; one that has expired is kept, so that people see why it fails."""
+        return self.filter(revoked_at__isnull=True)
+
 
 class ApiKey(models.Model):
     """A key of one member. Only a hash of it is stored; `prefix` is what people recognise it by."""

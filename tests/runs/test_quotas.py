@@ -8,7 +8,7 @@ import pytest
 
 from actions import ActionDefinition
 from rest.errors import LimitReached
-from runs.quotas import check_unfinished_runs
+from runs.quotas import UNFINISHED_RUNS, check_unfinished_runs
 from tests.factories import Member, launch, numbers, work
 from workspaces import quotas
 from workspaces.quotas import Standing
@@ -28,7 +28,7 @@ def test_what_is_unfinished_is_told(acme: Member, other: Member, double: ActionD
 
 def test_telling_counts_once(acme: Member, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
-        quotas.report(acme.workspace)
+        UNFINISHED_RUNS.used(acme.workspace)
 
 
 def test_one_more_than_the_limit_is_refused(

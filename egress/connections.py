@@ -1,0 +1,111 @@
+"""urllib3's connections, over sockets that we have connected and with a bound on what stands before a body."""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import logging
+import socket
+import ssl
+import time
+from typing import Any
+
+import certifi
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from egress.deadline import Deadline
+from egress.errors import BadAnswer, TlsFailed
+from egress.urls import Target
+
+MAX_HEAD_BYTES = 64 * 1024
+"""Of status line and headers, interim answers included. http.client adds a limit of 100 headers."""
+
+# Its warnings quote URLs, which may hold secrets, and what servers send.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+@functools.cache
+def default_tls() -> ssl.SSLContext:
+    """Return how https is spoken: TLS 1.2 or newer, the name verified.
+
+    Trusted are certifi's authorities, because slim images have none of their own, and the system's, because that is
+    where operators add theirs.
+    """
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())
+    return context
+
+
+class _Head(io.BufferedReader):
+    """What is read of a connection, with a bound on the lines."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__(raw)
+        self.left: int | None = MAX_HEAD_BYTES
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if self.left is not None:
+            self.left -= len(line)
+            if self.left < 0:
+                raise BadAnswer(f"The headers of the answer have more than {MAX_HEAD_BYTES} bytes.")
+        return line
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp = self._head = _Head(self.fp.detach())
+
+    def begin(self) -> None:
+        super().begin()
+        self._head.left = None  # the lines of a chunked body are as many as it has chunks
+
+
+class Connection(HTTPConnection):
+    """A connection over a socket that is already connected; it never opens another."""
+
+    response_class = _BoundedResponse
+    auto_open = 0
+
+    def __init__(self, target: Target, connected: socket.socket, **options: Any) -> None:
+        super().__init__(target.host, target.port, **options)
+        self.origin = target.origin
+        self.opened_at = time.monotonic()
+        self._connected = connected
+
+    def _new_conn(self) -> socket.socket:
+        return self._connected
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing came since the last answer: neither an end nor bytes that nobody asked for."""
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            return False
+        return self.is_connected
+
+
+class TlsConnection(Connection, HTTPSConnection):
+    """Likewise, with TLS on it; the certificate must be for the target's host, whatever address that is at."""
+
+
+def open_on(connected: socket.socket, target: Target, tls: ssl.SSLContext, deadline: Deadline) -> Connection:
+    """Return a connection on a socket, after the TLS handshake where there is one; raises TlsFailed or OSError."""
+    if target.scheme == "https":
+        connection: Connection = TlsConnection(target, connected, ssl_context=tls)
+    else:
+        connection = Connection(target, connected)
+    try:
+        connected.settimeout(deadline.remaining_s())
+        connection.connect()
+    except BaseException as error:
+        connection.close()
+        connected.close()
+        deadline.remaining_s()
+        if isinstance(error, ssl.SSLCertVerificationError):
+            raise TlsFailed(f"{target.host} did not prove to be itself: {error.verify_message}.") from error
+        if isinstance(error, ssl.SSLError):
+            raise TlsFailed(f"No encryption could be agreed on with {target.host}: {error.reason}.") from error
+        raise
+    return connection

@@ -152,6 +152,8 @@ CELERY_BEAT_SCHEDULE = {
 # --- Runyard --------------------------------------------------------------------------------------------------
 
 RUNYARD_ACTIONS = env.list("RUNYARD_ACTIONS", default=[])
+RUNYARD_CALLBACK_ALLOW_PRIVATE = flag("RUNYARD_CALLBACK_ALLOW_PRIVATE", default=False)
+RUNYARD_ACTIONS_ALLOW_PRIVATE = flag("RUNYARD_ACTIONS_ALLOW_PRIVATE", default=RUNYARD_CALLBACK_ALLOW_PRIVATE)
 RUNYARD_LEASE_SECONDS = at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
 
 RUNYARD_RATE_LIMIT = rate("RUNYARD_RATE_LIMIT", "600/m")

@@ -69,6 +69,21 @@ def test_what_the_environment_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environment", "callbacks", "actions"),
+    [
+        ({}, False, False),
+        ({"RUNYARD_CALLBACK_ALLOW_PRIVATE": "true"}, True, True),
+        ({"RUNYARD_ACTIONS_ALLOW_PRIVATE": "true"}, False, True),
+        ({"RUNYARD_CALLBACK_ALLOW_PRIVATE": "true", "RUNYARD_ACTIONS_ALLOW_PRIVATE": "false"}, True, False),
+    ],
+    ids=["neither", "one opens both", "only actions", "only callbacks"],
+)
+def test_private_addresses(environment: dict[str, str], callbacks: bool, actions: bool) -> None:
+    found = read("[s.RUNYARD_CALLBACK_ALLOW_PRIVATE, s.RUNYARD_ACTIONS_ALLOW_PRIVATE]", **environment)
+    assert found == [callbacks, actions]
+
+
+@pytest.mark.parametrize(
     ("environment", "message"),
     [
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),

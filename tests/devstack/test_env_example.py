@@ -8,7 +8,8 @@ from itertools import pairwise
 
 from devstack.home import PROJECT
 
-COMPUTED = {"RUNYARD_RUNS_CONCURRENCY", "RUNYARD_MAX_LIVE_CALLS"}  # their defaults depend on others
+# Their defaults depend on others.
+COMPUTED = {"RUNYARD_RUNS_CONCURRENCY", "RUNYARD_MAX_LIVE_CALLS", "RUNYARD_ACTIONS_ALLOW_PRIVATE"}
 
 
 def listed() -> dict[str, str]:

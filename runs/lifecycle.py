@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+from django.db import connection
 
 from runs.models import Actor, Run, RunProgress, RunStatus, RunTransition
 
@@ -43,27 +43,38 @@ class By:
 SYSTEM = By(Actor.SYSTEM)
 
 
+_MOVE = """
+WITH moved AS (
+    UPDATE runs_run AS run SET status = %(target)s, updated_at = %(now)s{changes}
+      FROM (SELECT id, status FROM runs_run WHERE id = %(run)s FOR NO KEY UPDATE) AS before
+     WHERE run.id = before.id AND before.status = ANY(%(from)s)
+    RETURNING run.id, before.status
+)
+INSERT INTO runs_runtransition (run_id, at, from_status, to_status, actor, actor_uid, reason)
+SELECT id, %(now)s, status, %(target)s, %(actor)s, %(actor_uid)s, %(reason)s FROM moved
+"""
+
+
 def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reason: str = "", **changes: Any) -> bool:
     """Move a run to `target` if its status allows it, with `changes` to other columns of its row.
 
     Returns whether this call did it: of several at once, exactly one. The status before is read under the row's
     lock, so the timeline tells the truth.
     """
-    with transaction.atomic(savepoint=False):
-        run = Run.objects.select_for_update(no_key=True).only("id", "status").filter(pk=run_id).first()
-        if run is None or target not in TRANSITIONS[RunStatus(run.status)]:
-            return False
-        Run.objects.filter(pk=run_id, status=run.status).update(status=target, updated_at=now, **changes)
-        RunTransition.objects.create(
-            run_id=run_id,
-            at=now,
-            from_status=run.status,
-            to_status=target,
-            actor=by.actor,
-            actor_uid=by.uid,
-            reason=reason,
-        )
-    return True
+    values: dict[str, Any] = {
+        "run": run_id,
+        "target": target.value,
+        "from": [status.value for status, following in TRANSITIONS.items() if target in following],
+        "now": now,
+        "actor": by.actor.value,
+        "actor_uid": by.uid,
+        "reason": reason,
+    }
+    for name, value in changes.items():
+        values[f"to_{name}"] = Run._meta.get_field(name).get_db_prep_save(value, connection)
+    with connection.cursor() as cursor:
+        cursor.execute(_MOVE.format(changes="".join(f", {name} = %(to_{name})s" for name in changes)), values)
+        return cursor.rowcount == 1
 
 
 def born(run: Run, status: RunStatus, *, now: datetime, by: By, reason: str = "") -> list[RunTransition]:

@@ -82,6 +82,7 @@ class Installation:
             "RUNYARD_LEASE_SECONDS": str(LEASE_SECONDS),
             "RUNYARD_RUNS_CONCURRENCY": "2",
             "RUNYARD_LIVE_CONCURRENCY": "2",
+            "RUNYARD_RATE_LIMIT": "off",  # one key asks ten times a second, for as long as it takes
         }
 
     # --- Processes

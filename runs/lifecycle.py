@@ -43,6 +43,8 @@ class By:
 SYSTEM = By(Actor.SYSTEM)
 
 
+_COLUMNS = {field.name: field for field in Run._meta.concrete_fields}
+
 _MOVE = """
 WITH moved AS (
     UPDATE runs_run AS run SET status = %(target)s, updated_at = %(now)s{changes}
@@ -71,7 +73,7 @@ def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reas
         "reason": reason,
     }
     for name, value in changes.items():
-        values[f"to_{name}"] = Run._meta.get_field(name).get_db_prep_save(value, connection)
+        values[f"to_{name}"] = _COLUMNS[name].get_db_prep_save(value, connection)
     with connection.cursor() as cursor:
         cursor.execute(_MOVE.format(changes="".join(f", {name} = %(to_{name})s" for name in changes)), values)
         return cursor.rowcount == 1

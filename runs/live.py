@@ -84,7 +84,7 @@ def call(
 
 
 def _ended_earlier(first: FirstAnswer) -> Ended:
-    run = Run.objects.with_progress().filter(uid=first.uid).first()
+    run = Run.objects.for_answer().filter(uid=first.uid).first()
     if run is None:
         raise NotFound("The run of this Idempotency-Key was deleted.", {"run_uid": str(first.uid)})
     if run.status not in TERMINAL:
@@ -130,7 +130,7 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
         status = _status(run)
         now = time.monotonic()
         if status in TERMINAL:
-            return Run.objects.with_progress().get(pk=run.pk)
+            return Run.objects.for_answer().get(pk=run.pk)
         if status == RunStatus.QUEUED and now >= withdraw_at and withdraw(run):
             raise _not_taken()
         if status == RunStatus.RUNNING:

@@ -39,7 +39,7 @@ def find_page(scope: str, cursor: str, *, workspace: Workspace, now: datetime) -
         NotFound: the run is gone, or another workspace's.
     """
     uid, *place = read_cursor(scope, cursor)
-    runs = Run.objects.of(workspace).with_progress().filter(execution_mode=ExecutionMode.LIVE)
+    runs = Run.objects.of(workspace).for_answer().filter(execution_mode=ExecutionMode.LIVE)
     run = runs.filter(uid=UUID(str(uid))).first()
     if run is None:
         raise NotFound("The run whose pages these are is gone.", {"run_uid": str(uid)})

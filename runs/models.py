@@ -102,6 +102,12 @@ class RunQuerySet(models.QuerySet["Run"]):
         times = ("postponed_until", "started_at", "finished_at", "created_at", "updated_at")
         return self.select_related("progress").only("uid", "status", *times, "progress")
 
+    def for_answer(self) -> Self:
+        """With what the answer of a live call shows."""
+        return self.select_related("progress").only(
+            "uid", "status", "last_error", "action_name", "created_at", "progress"
+        )
+
     def places(self) -> Self:
         """With what says where a run stands in line, and nothing large."""
         return self.only("id", "workspace_id", "action_id")

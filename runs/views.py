@@ -120,7 +120,7 @@ class LiveView(ApiView):
             return Response(error, status=error["status_code"], headers=headers)
         definition = registry.get(run.action_name)
         if definition is None or definition.output_kind == "single":
-            return Response(RawJSON(results.page(run, limit=1).outputs[0].line), headers=headers)
+            return Response(RawJSON(results.single(run)), headers=headers)
         limit = self.query.integer("page_size", minimum=1, maximum=live_pages.MAX_PAGE_SIZE) or live_pages.MAX_PAGE_SIZE
         page = results.page(run, limit=limit, start=place)
         before = results.place_at(run, max(0, page.start - limit)) if page.start else None

@@ -78,7 +78,7 @@ def split_url(text: str) -> UrlParts:
         ActionError: `NOT_ABSOLUTE`, `UNSUPPORTED_SCHEME`, `BAD_HOST` or `BAD_PORT`.
     """
     scheme, rest = _scheme(text.strip(EDGES).translate(LINE_ENDS))
-    match = PARTS.fullmatch(_with_slashes(rest))
+    match = PARTS.fullmatch(with_slashes(rest))
     if match is None:
         raise ActionError("NOT_ABSOLUTE", f"After '{scheme}:' must come '//' and a host.")
     credentials, _, place = match["authority"].rpartition("@")
@@ -110,7 +110,7 @@ def _scheme(text: str) -> tuple[str, str]:
     return scheme, match[2]
 
 
-def _with_slashes(rest: str) -> str:
+def with_slashes(rest: str) -> str:
     """Return `rest` with the slashes that browsers see where backslashes stand: all before the query."""
     if "\\" not in rest:
         return rest

@@ -144,8 +144,8 @@ CELERY_BEAT_SCHEDULE = {
     },
     "Forget: idempotency keys older than 24 hours": {
         "task": "workspaces.forget_idempotency_keys",
-        "schedule": 300.0,
-        "options": {"queue": "system", "expire_seconds": 300},
+        "schedule": 10.0,
+        "options": {"queue": "system", "expire_seconds": 10},
     },
 }
 

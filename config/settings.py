@@ -29,6 +29,7 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
 USE_I18N = False
+FORMAT_MODULE_PATH = "config.formats"
 
 INSTALLED_APPS = [
     "django.contrib.admin",

@@ -1,0 +1,158 @@
+"""What every list and page of the admin has in common.
+
+Staff see the rows of the workspaces they are members of, superusers see all; Django's permissions say what they may do
+with them. Nothing is counted, filtered, sorted or searched in a way whose cost has no end.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import Field, Model, QuerySet
+from django.forms import ModelChoiceField
+from django.http import HttpRequest
+
+from rest import pagination
+from workspaces.models import Membership, Workspace
+
+WORKSPACES_OFFERED = 100
+LONGEST_ID = 19  # digits
+
+
+def workspaces_of(request: HttpRequest) -> QuerySet[Workspace]:
+    """Return the workspaces whose rows the person signed in may see."""
+    if request.user.is_superuser:
+        return Workspace.objects.all()
+    return Workspace.objects.filter(pk__in=Membership.objects.filter(user=request.user.pk).values("workspace"))
+
+
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts and pages no further than the API's lists count. What lies beyond is found by filter and search."""
+
+    counted_up_to = pagination.COUNTED_UP_TO
+
+    @cached_property
+    def count(self) -> int:
+        """Return the number of rows that there are pages of."""
+        return min(self._rows, self.counted_up_to)
+
+    @property
+    def is_cut(self) -> bool:
+        """Say whether there are more rows than that."""
+        return self._rows > self.counted_up_to
+
+    @cached_property
+    def _rows(self) -> int:
+        return pagination.count(self.object_list)  # type: ignore[arg-type]
+
+
+class BoundedChangeList(ChangeList):
+    """A list that is sorted by the columns that offer it, whatever the address says."""
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        """Return what a column is sorted by, or None."""
+        return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page. The search form has no second count to tell."""
+        super().get_results(request)
+        self.full_result_count = self.result_count
+
+
+class StaffAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """The base of every admin.
+
+    `workspace_path` is the lookup that leads from a row to its workspace; None is for rows of no workspace.
+    """
+
+    workspace_path: ClassVar[str | None] = None
+    paginator = BoundedPaginator
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    class Media:
+        css: ClassVar = {"all": ["workspaces/staff.css"]}
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the class of the list."""
+        return BoundedChangeList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the rows that the person signed in may see."""
+        rows = super().get_queryset(request)
+        if self.workspace_path is None or request.user.is_superuser:
+            return rows
+        return rows.filter(**{f"{self.workspace_path}__in": workspaces_of(request)})
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """Allow what the list's own filters send, and nothing else that Django could look up (a regular expression)."""
+        if request is None or "\0" in value:
+            return False
+        offered = (getattr(one, "parameter_name", f"{one}__exact") for one in self.get_list_filter(request))
+        return lookup in offered
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search. PostgreSQL has no text with a NUL in it, so nothing is found for one."""
+        if "\0" in search_term:
+            return queryset.none(), False
+        return super().get_search_results(request, queryset, search_term)
+
+    def formfield_for_foreignkey(
+        self, db_field: Field[Any, Any], request: HttpRequest | None, **kwargs: Any
+    ) -> ModelChoiceField[Any] | None:
+        """Let a form refer to the rows that its user may see, and to no others."""
+        target = db_field.related_model
+        if request is not None and isinstance(target, type) and self.admin_site.is_registered(target):
+            kwargs.setdefault("queryset", self.admin_site.get_model_admin(target).get_queryset(request))
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[arg-type]
+
+
+class ReadOnlyAdmin(StaffAdmin):
+    """Rows that are looked at, and changed by no form."""
+
+    actions = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Refuse."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Refuse."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Refuse."""
+        return False
+
+
+class WorkspaceFilter(admin.SimpleListFilter):
+    """The rows of one workspace; offers the first by name. Others' lists can be linked to all the same."""
+
+    title = "workspace"
+    parameter_name = "workspace"
+
+    def __init__(self, request: HttpRequest, params: Any, model: type[Model], model_admin: StaffAdmin) -> None:
+        self.path = model_admin.workspace_path
+        super().__init__(request, params, model, model_admin)
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the workspaces that can be chosen."""
+        offered = workspaces_of(request).order_by("name").values_list("pk", "name")
+        return [(str(pk), name) for pk, name in offered[:WORKSPACES_OFFERED]]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of the workspace chosen."""
+        value = self.value()
+        if value is None:
+            return queryset
+        if not value.isdecimal() or len(value) > LONGEST_ID:
+            raise IncorrectLookupParameters
+        return queryset.filter(**{f"{self.path}": int(value)})

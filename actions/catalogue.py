@@ -46,17 +46,29 @@ def find(name: str) -> Entry:
     Raises:
         NotFound: there is no such action.
     """
-    definition = _definition(name)
+    found = definition(name)
     row = Action.objects.filter(name=name).first()
     if row is None:
         _insert_missing([name])
         row = Action.objects.get(name=name)
-    return Entry(definition, row)
+    return Entry(found, row)
 
 
 def entry(row: Action) -> Entry:
     """Return the action of a row. Raises `NotFound` where its code is gone."""
-    return Entry(_definition(row.name), row)
+    return Entry(definition(row.name), row)
+
+
+def definition(name: str) -> ActionDefinition:
+    """Return the code of the action called `name`.
+
+    Raises:
+        NotFound: there is none, or none any more.
+    """
+    found = registry.get(name)
+    if found is None:
+        raise NotFound("There is no such action. GET /v1/actions lists those there are.", {"field": "action_name"})
+    return found
 
 
 def limits(definition: ActionDefinition, row: Action) -> Limits:
@@ -68,13 +80,6 @@ def limits(definition: ActionDefinition, row: Action) -> Limits:
         max_concurrency=min(filter(None, (definition.max_concurrency, row.max_concurrency)), default=None),
         rate=min(filter(None, (definition.rate, row.rate)), key=per_second, default=None),
     )
-
-
-def _definition(name: str) -> ActionDefinition:
-    definition = registry.get(name)
-    if definition is None:
-        raise NotFound("There is no such action. GET /v1/actions lists those there are.", {"field": "action_name"})
-    return definition
 
 
 def _insert_missing(names: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 from django.urls import path, register_converter
-from django.urls.converters import UUIDConverter
+from django.urls.converters import StringConverter, UUIDConverter
 
 from actions.views import ActionDetail, ActionList
 from config.health import healthz, readyz
@@ -25,16 +25,23 @@ class UidConverter(UUIDConverter):
     regex = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
 
 
+class NameConverter(StringConverter):
+    """A name in a path. One with a NUL, which the database takes in no text, is nobody's."""
+
+    regex = r"[^/\x00]+"
+
+
 register_converter(UidConverter, "uid")
+register_converter(NameConverter, "name")
 
 urlpatterns = [
     # What can be called, and calling it
     path("v1/actions", ActionList.as_view()),
-    path("v1/actions/<str:action_name>", ActionDetail.as_view()),
-    path("v1/actions/<str:action_name>/run/live", LiveView.as_view()),
-    path("v1/actions/<str:action_name>/live", LiveView.as_view()),
-    path("v1/actions/<str:action_name>/run/async", AsyncLaunchView.as_view()),
-    path("v1/actions/<str:action_name>/async", AsyncLaunchView.as_view()),
+    path("v1/actions/<name:action_name>", ActionDetail.as_view()),
+    path("v1/actions/<name:action_name>/run/live", LiveView.as_view()),
+    path("v1/actions/<name:action_name>/live", LiveView.as_view()),
+    path("v1/actions/<name:action_name>/run/async", AsyncLaunchView.as_view()),
+    path("v1/actions/<name:action_name>/async", AsyncLaunchView.as_view()),
     # What happened
     path("v1/runs", RunList.as_view()),
     path("v1/runs/<uid:run_uid>", RunDetail.as_view()),

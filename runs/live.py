@@ -70,21 +70,22 @@ def call(
         NotFound, BadInput, BadParameters, LimitReached: see `launch.prepare_live`.
         IdempotencyMismatch: the key's first request had another body.
     """
-    earlier = idempotency.find(claim) if claim else None
-    if earlier:
-        return _ended_earlier(earlier)
+    if claim and (earlier := idempotency.find(claim)):
+        return _ended_earlier(claim, earlier)
     prepared = launch.prepare_live(action_name, asked, workspace=workspace, user=user, now=now)
     with waiting_place():
         first = idempotency.once(claim, lambda: FirstAnswer(prepared.store().uid))
-        if first.is_replay:
-            return _ended_earlier(first)
+        if claim and first.is_replay:
+            return _ended_earlier(claim, first)
         if not prepared.ring() and withdraw(prepared.run):
             raise Unavailable("No live worker can be woken: the broker does not answer. Try again shortly.")
         return Ended(_await_end(prepared, has_hung_up))
 
 
-def _ended_earlier(first: FirstAnswer) -> Ended:
+def _ended_earlier(claim: Claim, first: FirstAnswer) -> Ended:
     run = Run.objects.for_answer().filter(uid=first.uid).first()
+    if run is None and idempotency.find(claim) is None:  # taken back a moment ago, and its key with it
+        raise idempotency.in_flight()
     if run is None:
         raise NotFound("The run of this Idempotency-Key was deleted.", {"run_uid": str(first.uid)})
     if run.status not in TERMINAL:

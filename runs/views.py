@@ -14,7 +14,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from actions import registry
+from actions import catalogue
 from rest.body import release_large_body
 from rest.connection import has_hung_up
 from rest.cursor import read_cursor, write_cursor
@@ -118,8 +118,7 @@ class LiveView(ApiView):
         if run.status != RunStatus.SUCCEEDED:
             error = live_failure(run)
             return Response(error, status=error["status_code"], headers=headers)
-        definition = registry.get(run.action_name)
-        if definition is None or definition.output_kind == "single":
+        if catalogue.definition(run.action_name).output_kind == "single":
             return Response(RawJSON(results.single(run)), headers=headers)
         limit = self.query.integer("page_size", minimum=1, maximum=live_pages.MAX_PAGE_SIZE) or live_pages.MAX_PAGE_SIZE
         page = results.page(run, limit=limit, start=place)

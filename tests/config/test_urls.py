@@ -16,9 +16,9 @@ UID = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3"
 
 PATHS = {
     "v1/actions",
-    "v1/actions/<str:action_name>",
-    "v1/actions/<str:action_name>/run/async",
-    "v1/actions/<str:action_name>/async",
+    "v1/actions/<name:action_name>",
+    "v1/actions/<name:action_name>/run/async",
+    "v1/actions/<name:action_name>/async",
     "v1/runs",
     "v1/runs/<uid:run_uid>",
     "v1/runs/<uid:run_uid>/status",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import cache, partial
 from typing import Any
 
 from django.conf import settings
 
 from actions import ActionError, Context
 from actions.problems import printable
-from egress import Answer, BadUrl, EgressError, Policy, fetch
+from egress import Answer, BadUrl, Client, EgressError, Policy, fetch
 
 SCHEMES = frozenset({"http", "https"})
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
@@ -66,11 +67,20 @@ def send(
         "max_bytes": max_bytes,
         "max_redirects": MAX_REDIRECTS if follow_redirects else 0,
     }
-    policy = Policy(schemes=SCHEMES, allow_private=settings.RUNYARD_ACTIONS_ALLOW_PRIVATE)
+    client = _client(settings.RUNYARD_ACTIONS_ALLOW_PRIVATE)
+    # A kept connection may be closed just as a request is sent, and these are not sent again.
+    is_alone = method in ("POST", "PATCH")
+    fetched = partial(fetch, policy=client.policy) if is_alone else client.fetch
     try:
-        return fetch(method, url, policy=policy, headers=headers, body=body, truncate=truncate, **limits)
+        return fetched(method, url, headers=headers, body=body, truncate=truncate, **limits)
     except EgressError as error:
         raise ActionError(error.code, error.message, _params(error, url, limits)) from error
+
+
+@cache
+def _client(allow_private: bool) -> Client:
+    """Return the process's client: many inputs of a run are often pages of one host, which then share connections."""
+    return Client(Policy(schemes=SCHEMES, allow_private=allow_private))
 
 
 def status_error(answer: Answer) -> ActionError:

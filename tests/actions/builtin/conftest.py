@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from actions.builtin import outgoing
 from tests.actions.builtin.site import Site
 
 
@@ -16,6 +17,7 @@ def guarded_site() -> Iterator[Site]:
     site = Site()
     yield site
     site.close()
+    outgoing._client.cache_clear()  # another test's site may come to listen on the same port
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ class Site:
     def __init__(self) -> None:
         self.replies: dict[str, Reply] = {}
         self.asked: list[Asked] = []
-        self.here = self.peak = 0
+        self.here = self.peak = self.connections = 0
         self._lock = threading.Condition()
         self.is_closing = threading.Event()
         self.server = _Server(self)
@@ -58,6 +58,10 @@ class Site:
         """Wait until `count` requests were here at once."""
         with self._lock:
             self._lock.wait_for(lambda: self.peak >= count, timeout=PATIENCE_S)
+
+    def connects(self) -> None:
+        with self._lock:
+            self.connections += 1
 
     def arrives(self, asked: Asked) -> None:
         with self._lock:
@@ -91,6 +95,10 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.site.connects()
 
     def answer(self) -> None:
         site = self.server.site

@@ -200,6 +200,12 @@ def test_a_page_without_a_type_is_looked_at(site: Site) -> None:
     assert fetch(site.page("\n <!doctype html><title>Old</title>", content_type=None)).content_type == ""
 
 
+def test_pages_of_one_host_share_a_connection(site: Site) -> None:
+    for path in ("/1", "/2", "/3"):
+        fetch(site.page("<title>x</title>", path))
+    assert (len(site.asked), site.connections) == (3, 1)
+
+
 def test_a_refresh_by_the_page_is_not_followed(site: Site) -> None:
     site.page("<title>there</title>", "/there")
     here = site.page('<meta http-equiv="refresh" content="0; url=/there"><title>here</title>')

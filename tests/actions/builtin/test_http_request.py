@@ -219,6 +219,12 @@ def test_huge_headers_are_cut(site: Site) -> None:
     assert len(response.headers["x-big"]) == 4_096
 
 
+def test_what_may_not_be_sent_twice_has_a_connection_of_its_own(site: Site) -> None:
+    for method in ("GET", "GET", "POST", "PATCH"):
+        ask(site.url(), method=method)
+    assert site.connections == 3
+
+
 def test_head_and_no_content(site: Site) -> None:
     assert ask(site.page("hello"), method="HEAD").kind == "empty"
     assert ask(site.page("", status=204, content_type=None)).kind == "empty"

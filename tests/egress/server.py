@@ -85,10 +85,13 @@ class Conversation:
             self.send(data)
 
 
+Talk = Callable[[Conversation], None]
+
+
 class Server:
     """Listens while its `with` block lasts. `received` has the requests, `accepted` counts connections."""
 
-    def __init__(self, talk: Callable[[Conversation], None], *, tls: bool = False, host: str = "127.0.0.1") -> None:
+    def __init__(self, talk: Talk, *, tls: bool = False, host: str = "127.0.0.1") -> None:
         self.talk = talk
         self.received: list[Received] = []
         self.accepted = 0
@@ -130,7 +133,7 @@ class Server:
                 self.talk(Conversation(self, connected, number))
 
 
-def answering(*answers: bytes) -> Callable[[Conversation], None]:
+def answering(*answers: bytes) -> Talk:
     """Answer a connection's requests with these, one after the other, the last one again and again."""
 
     def talk(conversation: Conversation) -> None:
@@ -141,7 +144,7 @@ def answering(*answers: bytes) -> Callable[[Conversation], None]:
     return talk
 
 
-def sending(*pieces: bytes) -> Callable[[Conversation], None]:
+def sending(*pieces: bytes) -> Talk:
     """Answer one request with these bytes and close."""
 
     def talk(conversation: Conversation) -> None:

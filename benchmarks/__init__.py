@@ -1,0 +1,1 @@
+"""What Runyard claims, measured against peers and limits in one run."""

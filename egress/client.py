@@ -18,7 +18,7 @@ from egress.connecting import connect
 from egress.connections import Connection, default_tls, open_on
 from egress.deadline import Deadline
 from egress.decoding import Decoder, decoder_for
-from egress.errors import BadAnswer, ConnectFailed, EgressError, TimedOut, TooLarge, TooManyRedirects
+from egress.errors import BadAnswer, EgressError, TooLarge, TooManyRedirects
 from egress.kept import KeptConnections
 from egress.policy import Policy
 from egress.request import Headers, Request, check_request
@@ -125,11 +125,7 @@ class Client:
 
     def _open(self, target: Target, deadline: Deadline) -> Connection:
         connected = connect(target, self.policy, resolve=self._resolve, deadline=deadline)
-        try:
-            return open_on(connected, target, self._tls or default_tls(), deadline)
-        except OSError as error:
-            deadline.remaining_s()
-            raise ConnectFailed(f"{target.host} closed the connection while encryption was agreed on.") from error
+        return open_on(connected, target, self._tls or default_tls(), deadline)
 
     def _exchange(
         self, connection: Connection, request: Request, target: Target, deadline: Deadline, take: _Take
@@ -150,8 +146,8 @@ class Client:
                 connection.close()
         return Answer(
             status=response.status,
-            reason=_printable(response.reason or ""),
-            headers=[(name, _printable(value)) for name, value in response.headers.iteritems()],
+            reason=_in_one_line(response.reason or ""),
+            headers=[(name, _in_one_line(value)) for name, value in response.headers.iteritems()],
             body=body,
             truncated=is_truncated,
             url=target.url,
@@ -201,8 +197,7 @@ def _ask(connection: Connection, request: Request, target: Target, deadline: Dea
     except _CLOSED as error:
         deadline.remaining_s()
         raise _NoAnswer(f"{target.host} closed the connection without an answer.") from error
-    coding = response.headers.get("transfer-encoding", "chunked")
-    if response.status < 200 or coding.strip().lower() != "chunked":
+    if response.status < 200 or response.headers.get("transfer-encoding", "chunked").lower() != "chunked":
         raise BadAnswer(f"{target.host} answered with something that was not asked for.")
     return response
 
@@ -237,12 +232,12 @@ def _failures_told(target: Target, deadline: Deadline) -> Iterator[None]:
     except (OSError, http.client.HTTPException, urllib3.exceptions.HTTPError, ValueError) as error:
         deadline.remaining_s()
         if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
-            raise TimedOut(f"There was no whole answer within {deadline.timeout_s:g} s.") from error
+            raise deadline.passed() from error
         if isinstance(error, OSError | urllib3.exceptions.ProtocolError):
             raise BadAnswer(f"The answer of {target.host} broke off.") from error
         raise BadAnswer(f"What {target.host} answered is not HTTP.") from error
 
 
-def _printable(text: str) -> str:
-    """Return a header's value without what it may not hold (RFC 9110, section 5.5): such characters become spaces."""
+def _in_one_line(text: str) -> str:
+    """Return a header's value without what it may not hold (RFC 9110, section 5.5): those characters become spaces."""
     return "".join(" " if character in "\0\r\n" else character for character in text)

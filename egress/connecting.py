@@ -44,17 +44,17 @@ def connect(target: Target, policy: Policy, *, resolve: Resolve, deadline: Deadl
     failure = ""
     for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
         remaining_s = deadline.remaining_s()
+        attempt_s = remaining_s if left == 1 else min(ATTEMPT_S, remaining_s / left)
         try:
-            connected = _connect(address, target.port, remaining_s if left == 1 else min(ATTEMPT_S, remaining_s / left))
+            with contextlib.ExitStack() as undo:
+                connected = _connect(address, target.port, attempt_s)
+                undo.callback(connected.close)
+                deadline.guard(connected)
+                _check_peer(connected, address, target, policy)
+                undo.pop_all()
+                return connected
         except OSError as error:
             failure = error.strerror or str(error)
-            continue
-        with contextlib.ExitStack() as undo:
-            undo.callback(connected.close)
-            deadline.guard(connected)
-            _check_peer(connected, address, target, policy)
-            undo.pop_all()
-            return connected
     deadline.remaining_s()
     raise ConnectFailed(f"{target.host} does not take connections on port {target.port}: {failure}.")
 

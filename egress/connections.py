@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.client
 import io
@@ -15,14 +16,15 @@ import certifi
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from egress.deadline import Deadline
-from egress.errors import BadAnswer, TlsFailed
+from egress.errors import BadAnswer, ConnectFailed, EgressError, TlsFailed
 from egress.urls import Target
 
 MAX_HEAD_BYTES = 64 * 1024
 """Of status line and headers, interim answers included. http.client adds a limit of 100 headers."""
 
-# Its warnings quote URLs, which may hold secrets, and what servers send.
-logging.getLogger("urllib3").setLevel(logging.ERROR)
+# Their warnings quote URLs, which may hold secrets, and are for whoever answers to bring about.
+for _name in ("urllib3.connection", "urllib3.response"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 @functools.cache
@@ -91,21 +93,33 @@ class TlsConnection(Connection, HTTPSConnection):
 
 
 def open_on(connected: socket.socket, target: Target, tls: ssl.SSLContext, deadline: Deadline) -> Connection:
-    """Return a connection on a socket, after the TLS handshake where there is one; raises TlsFailed or OSError."""
+    """Return a connection on a socket, after the TLS handshake where there is one.
+
+    Raises TlsFailed, ConnectFailed or TimedOut; the socket is then closed.
+    """
     if target.scheme == "https":
         connection: Connection = TlsConnection(target, connected, ssl_context=tls)
     else:
         connection = Connection(target, connected)
-    try:
-        connected.settimeout(deadline.remaining_s())
-        connection.connect()
-    except BaseException as error:
-        connection.close()
-        connected.close()
-        deadline.remaining_s()
-        if isinstance(error, ssl.SSLCertVerificationError):
-            raise TlsFailed(f"{target.host} did not prove to be itself: {error.verify_message}.") from error
-        if isinstance(error, ssl.SSLError):
-            raise TlsFailed(f"No encryption could be agreed on with {target.host}: {error.reason}.") from error
-        raise
+    with contextlib.ExitStack() as undo:
+        undo.callback(connected.close)
+        undo.callback(connection.close)
+        try:
+            connected.settimeout(deadline.remaining_s())
+            connection.connect()
+        except OSError as error:
+            deadline.remaining_s()
+            raise _handshake_failure(error, target, deadline) from error
+        undo.pop_all()
     return connection
+
+
+def _handshake_failure(error: OSError, target: Target, deadline: Deadline) -> EgressError:
+    match error:
+        case TimeoutError():
+            return deadline.passed()
+        case ssl.SSLCertVerificationError():
+            return TlsFailed(f"{target.host} did not prove to be itself: {error.verify_message}.")
+        case ssl.SSLError():
+            return TlsFailed(f"No encryption could be agreed on with {target.host}: {error.reason}.")
+    return ConnectFailed(f"{target.host} closed the connection while encryption was agreed on.")

@@ -41,8 +41,12 @@ class Deadline:
         """Return the seconds left, more than 0; raises TimedOut when there are none."""
         remaining_s = self.at - time.monotonic()
         if remaining_s <= 0:
-            raise TimedOut(f"There was no whole answer within {self.timeout_s:g} s.")
+            raise self.passed()
         return remaining_s
+
+    def passed(self) -> TimedOut:
+        """Return the error to raise when the time is over."""
+        return TimedOut(f"There was no whole answer within {self.timeout_s:g} s.")
 
     def guard(self, connected: socket.socket) -> None:
         """Hold this connection to the deadline, and no longer the one before it."""
@@ -77,7 +81,7 @@ class Watch:
     def add(self, deadline: Deadline) -> None:
         with self._changed:
             self._running.add(deadline)
-            if self._thread is None:
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="deadlines", daemon=True)
                 self._thread.start()
             elif deadline.at < self._wakes_at:

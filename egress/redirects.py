@@ -34,7 +34,7 @@ CARRIED = frozenset(
 
 def location(target: Target, answer: Answer) -> str | None:
     """Return the URL that an answer leads on to, or None if it does not; raises BadAnswer or BadUrl."""
-    found = {value for name, value in answer.headers if name.lower() == "location"}
+    found = {value for name, value in answer.headers if name.lower() == "location" and value}
     if answer.status not in FOLLOWED or not found:
         return None
     if len(found) > 1:

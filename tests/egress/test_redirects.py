@@ -181,8 +181,14 @@ def test_methods_and_bodies(method: str, status: str, then: str, keeps_body: boo
 
 @pytest.mark.parametrize(
     "answer",
-    [leading("/next", "300 Choices"), leading("/next", "304 Same"), leading("/next", "201 Made"), reply(b"", "302 x")],
-    ids=["300", "304", "201", "no location"],
+    [
+        leading("/next", "300 Choices"),
+        leading("/next", "304 Same"),
+        leading("/next", "201 Made"),
+        reply(b"", "302 x"),
+        leading(""),
+    ],
+    ids=["300", "304", "201", "no location", "empty location"],
 )
 def test_what_does_not_lead_on(answer: bytes) -> None:
     with Server(answering(answer)) as server:
@@ -198,16 +204,12 @@ def test_two_places_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("location", "path"),
-    [("/é".encode(), "/%C3%A9"), (b"/\xe9", "/%E9"), (b"/a b", "/a%20b"), (b"?q", "/start?q"), (b"", "/start")],
-    ids=["utf-8", "not utf-8", "space", "query", "empty"],
+    [("/é".encode(), "/%C3%A9"), (b"/\xe9", "/%E9"), (b"/a b", "/a%20b"), (b"?q", "/start?q")],
+    ids=["utf-8", "not utf-8", "space", "query"],
 )
 def test_locations_that_are_not_quite_urls(location: bytes, path: str) -> None:
     with Server(route(start=b"HTTP/1.1 302 x\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n")) as server:
-        client = Client(HERE)
-        try:
-            client.fetch("GET", server.url("/start"), timeout_s=30, max_bytes=100, max_redirects=1)
-        except TooManyRedirects:
-            assert path == "/start"
+        Client(HERE).fetch("GET", server.url("/start"), timeout_s=30, max_bytes=100, max_redirects=1)
         assert server.received[-1].path == path
 
 

@@ -13,11 +13,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import structlog
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 
 from actions import catalogue, registry
@@ -35,6 +37,7 @@ log = structlog.get_logger(__name__)
 
 SLICE_S = 2.0
 CHECKPOINT_S = 1.0
+RECORD_AGAIN_S = 0.2
 KILL_AFTER_S = 1.0  # past a live call's time limit, for a process that is deaf to it
 POOL = secrets.token_hex(4)  # a worker's own: made before it forks its processes, so that all of them share it
 
@@ -75,8 +78,8 @@ def execute_live() -> bool:
     before = set(threading.enumerate())
     started = time.monotonic()
     try:
-        with _killed_after(timeout_s + KILL_AFTER_S):
-            execute(lease, stop_at=float("inf"))
+        with _killed_after(timeout_s + KILL_AFTER_S) as spare:
+            execute(lease, stop_at=float("inf"), on_end=spare)
     finally:
         notices.post(lease.run_uid)
     if time.monotonic() - started >= timeout_s and set(threading.enumerate()) - before - {keeper.thread}:
@@ -85,21 +88,27 @@ def execute_live() -> bool:
 
 
 @contextmanager
-def _killed_after(seconds: float) -> Iterator[None]:
-    """End the process when what is inside takes longer, even where C code holds the interpreter's lock."""
+def _killed_after(seconds: float) -> Iterator[Callable[[], None]]:
+    """End the process when what is inside takes longer, even where C code holds the interpreter's lock.
+
+    Yields what calls it off.
+    """
+    spare = faulthandler.cancel_dump_traceback_later
     faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
     try:
-        yield
+        yield spare
     finally:
-        faulthandler.cancel_dump_traceback_later()
+        spare()
 
 
 def worker_name() -> str:
     return f"{socket.gethostname()}:{POOL}:{os.getpid()}"
 
 
-def execute(lease: Lease, *, stop_at: float) -> None:
+def execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None] = lambda: None) -> None:
     """Execute the inputs of a claimed batch that have no result, until `stop_at` (monotonic), and let go of it.
+
+    `on_end` is called when the action has been called on the last of them, and what became of it is still to record.
 
     Raises:
         ProcessStuck: after everything was recorded.
@@ -113,7 +122,7 @@ def execute(lease: Lease, *, stop_at: float) -> None:
     keeper.hold(lease)
     runner = runner_for(call, _work_of(lease), on_start=lambda: keeper.extend(timeout_s + 2 * GRACE_S))
     try:
-        _run(lease, runner, stop_at=stop_at)
+        _run(lease, runner, stop_at=stop_at, on_end=on_end)
     except LeaseLost:
         log.info("lease_lost", run_uid=str(lease.run_uid), batch=lease.first_index)
         runner.abandon()
@@ -128,7 +137,7 @@ def execute(lease: Lease, *, stop_at: float) -> None:
         raise ProcessStuck
 
 
-def _run(lease: Lease, runner: Runner, *, stop_at: float) -> None:
+def _run(lease: Lease, runner: Runner, *, stop_at: float, on_end: Callable[[], None]) -> None:
     while True:
         outcomes = runner.step(_next_look(stop_at))
         if keeper.is_lost:
@@ -136,10 +145,25 @@ def _run(lease: Lease, runner: Runner, *, stop_at: float) -> None:
         if time.monotonic() >= stop_at:
             runner.stop()
         finished = runner.is_finished
+        if finished:
+            on_end()
         if outcomes or finished:
-            checkpoint.write(lease, outcomes, release=finished)
+            _record(lease, outcomes, release=finished)
         if finished:
             return
+
+
+def _record(lease: Lease, outcomes: Sequence[Outcome], *, release: bool) -> None:
+    """Write a checkpoint. That of a live call is tried as long as the lease may last: nobody executes it again."""
+    give_up_at = time.monotonic() + (settings.RUNYARD_LEASE_SECONDS if lease.is_live else 0)
+    while True:
+        try:
+            return checkpoint.write(lease, outcomes, release=release)
+        except (OperationalError, InterfaceError):
+            if time.monotonic() >= give_up_at:
+                raise
+            connection.close()
+            time.sleep(RECORD_AGAIN_S)
 
 
 def _next_look(stop_at: float) -> float:

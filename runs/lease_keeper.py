@@ -18,6 +18,8 @@ from runs.dispatch import Lease
 
 log = structlog.get_logger(__name__)
 
+RENEWALS_OF_A_LEASE = 3  # two may fail, and it is still held
+
 
 class LeaseKeeper:
     """One for each process; `hold` and `let_go` frame the execution of a batch."""
@@ -58,7 +60,7 @@ class LeaseKeeper:
         return self._is_lost
 
     def _keep(self) -> None:
-        interval_s = settings.RUNYARD_LEASE_SECONDS / 3
+        interval_s = settings.RUNYARD_LEASE_SECONDS / RENEWALS_OF_A_LEASE
         while True:
             with self._changed:
                 while self._lease is None:

@@ -26,9 +26,10 @@ from actions import catalogue, registry
 from rest.errors import ApiError, NotFound, TimedOut, Unavailable, WorkerLost
 from runs import checkpoint, dispatch, launch, notices
 from runs.calls import input_error
-from runs.checkpoint import Outcome
+from runs.checkpoint import LeaseLost, Outcome
 from runs.execution import KILL_AFTER_S, POOL
 from runs.launch import LiveLaunch, PreparedRun
+from runs.lease_keeper import RENEWALS_OF_A_LEASE
 from runs.models import TERMINAL, Batch, Run, RunStatus, input_uid
 from workspaces import idempotency
 from workspaces.idempotency import Claim, FirstAnswer
@@ -120,28 +121,25 @@ def _places() -> threading.BoundedSemaphore:
 
 
 def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
-    run = prepared.run
+    run, timeout_s = prepared.run, prepared.limits.timeout_s
     withdraw_at = time.monotonic() + settings.RUNYARD_LIVE_WAIT_SECONDS
-    give_up_at, look_at = float("inf"), 0.0
+    give_up_at, look_at = withdraw_at + timeout_s + GIVE_UP_AFTER_S, 0.0
     while True:
-        if not notices.wait(run.uid) and time.monotonic() < look_at:
-            if has_hung_up():
-                raise Unavailable("The caller hung up.")
-            continue
-        status = _status(run)
-        now = time.monotonic()
-        if status in TERMINAL:
-            return Run.objects.for_answer().get(pk=run.pk)
-        if status == RunStatus.QUEUED and now >= withdraw_at and withdraw(run):
-            raise _not_taken()
-        if status == RunStatus.RUNNING:
-            give_up_at = min(give_up_at, now + prepared.limits.timeout_s + GIVE_UP_AFTER_S)
-        if now >= give_up_at:
-            for batch in Batch.objects.of_live_calls().filter(run=run):
-                _end(batch, now=timezone.now())
-            continue
-        look_at = min(now + LOOK_S, max(withdraw_at, now + notices.WAIT_S), give_up_at)
-        connection.close()  # a slow call holds a thread, and need not hold a database connection as well
+        if notices.wait(run.uid) or time.monotonic() >= look_at:
+            status, now = _status(run), time.monotonic()
+            if status in TERMINAL:
+                return Run.objects.with_progress().get(pk=run.pk)
+            if status == RunStatus.QUEUED and now >= withdraw_at and withdraw(run):
+                raise _not_taken()
+            if status == RunStatus.RUNNING:
+                give_up_at = min(give_up_at, now + timeout_s + GIVE_UP_AFTER_S)
+            if now >= give_up_at:
+                for batch in Batch.objects.of_live_calls().filter(run=run):
+                    _end(batch, now=timezone.now(), seen_at=_last_sign_of_life(batch))
+            look_at = min(now + LOOK_S, max(withdraw_at, now + notices.WAIT_S), give_up_at) if status else now
+            connection.close()  # a slow call holds a thread, and need not hold a database connection as well
+        if has_hung_up():
+            raise Unavailable("The caller hung up.")
 
 
 def _not_taken() -> Unavailable:
@@ -162,7 +160,6 @@ def _status(run: Run) -> RunStatus | None:
             found = cursor.fetchone()
     except (OperationalError, InterfaceError):
         connection.close()
-        time.sleep(notices.PAUSE_WITHOUT_REDIS_S)
         return None
     if found is None:
         raise NotFound("The run was deleted.", {"run_uid": str(run.uid)})
@@ -189,18 +186,19 @@ def end_overdue(*, now: datetime) -> int:
     Who waits for a call takes it back in time; one that is still there waits for nobody.
     """
     overdue = Batch.objects.of_live_calls().overdue().order_by("pk")[:SWEEP_STEP]
-    ended = sum(_end(batch, now=now, if_overdue=True) for batch in overdue)
+    ended = sum(_end(batch, now=now, seen_at=_last_sign_of_life(batch), if_overdue=True) for batch in overdue)
     longest_wait = timedelta(seconds=settings.RUNYARD_LIVE_WAIT_SECONDS + settings.RUNYARD_LEASE_SECONDS)
     forgotten = Run.objects.waiting_live().filter(created_at__lt=now - longest_wait)
     batches = Batch.objects.filter(run__in=forgotten.values("pk")[:SWEEP_STEP]).select_related("run__action")
-    return ended + sum(_end(batch, now=now) for batch in batches)
+    return ended + sum(_end(batch, now=now, seen_at=now) for batch in batches)
 
 
 def end_calls_of_dead_siblings(*, now: datetime) -> int:
     """End live calls of this worker's processes that died, for one that takes a dead one's place. Returns how many."""
     mine = f"{socket.gethostname()}:{POOL}:"
     batches = Batch.objects.of_live_calls().filter(worker__startswith=mine)
-    return sum(_end(batch, now=now) for batch in batches if not _is_alive(int(batch.worker.removeprefix(mine))))
+    dead = [batch for batch in batches if not _is_alive(int(batch.worker.removeprefix(mine)))]
+    return sum(_end(batch, now=now, seen_at=now) for batch in dead)
 
 
 def _is_alive(pid: int) -> bool:
@@ -208,15 +206,26 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    except PermissionError:  # another user's process has the number by now: the sweep ends the call
+        return True
     return True
 
 
-def _end(batch: Batch, *, now: datetime, if_overdue: bool = False) -> bool:
-    """Record the end of a call in place of whoever had it. Returns whether this call did it."""
+def _last_sign_of_life(batch: Batch) -> datetime:
+    """Return until when a worker may have been at a call whose lease it renews no more: to its next renewal."""
+    lease = timedelta(seconds=settings.RUNYARD_LEASE_SECONDS)
+    return batch.leased_until - lease + lease / RENEWALS_OF_A_LEASE if batch.leased_until else timezone.now()
+
+
+def _end(batch: Batch, *, now: datetime, seen_at: datetime, if_overdue: bool = False) -> bool:
+    """Record the end of a call in place of whoever had it. Returns whether this call did it.
+
+    `seen_at` is until when its worker may have been at it: past the time limit it is a timeout.
+    """
     lease = dispatch.take_over(batch.pk, batch.attempt, if_overdue=if_overdue)
     if lease is None:
         return False
-    error, started_at = _what_happened(batch.run, now=now), batch.run.started_at or now
+    error, started_at = _what_happened(batch.run, seen_at=seen_at), batch.run.started_at or now
     stored = input_error(
         error.label,
         error.message,
@@ -225,17 +234,20 @@ def _end(batch: Batch, *, now: datetime, if_overdue: bool = False) -> bool:
         error_ref=str(input_uid(lease.run_uid, 0)),
     )
     outcome = Outcome(0, 1, started_at.timestamp(), now.timestamp(), error=stored)
-    checkpoint.write(lease, [outcome], release=True, now=now)
+    try:
+        checkpoint.write(lease, [outcome], release=True, now=now)
+    except LeaseLost:  # another has taken it over from here
+        return False
     log.warning("live_call_ended", run_uid=str(lease.run_uid), label=error.label)
     notices.post(lease.run_uid)
     return True
 
 
-def _what_happened(run: Run, *, now: datetime) -> ApiError:
+def _what_happened(run: Run, *, seen_at: datetime) -> ApiError:
     if run.started_at is None:
         return WorkerLost("No live worker took the call, and whoever waited for it is gone.")
     definition = registry.get(run.action_name)
     timeout_s = catalogue.limits(definition, run.action).timeout_s if definition else float("inf")
-    if now.timestamp() >= run.started_at.timestamp() + timeout_s:
+    if seen_at.timestamp() >= run.started_at.timestamp() + timeout_s:
         return TimedOut(f"The action took longer than its time limit of {timeout_s:g} s.", {"timeout_s": timeout_s})
     return WorkerLost("The worker that executed this call died.")

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 WAIT_S = 1.0
 GIVE_UP_S = 1.0
-PAUSE_WITHOUT_REDIS_S = 0.05
+PAUSE_WITHOUT_REDIS_S = 0.5  # all who wait look into the database as often
 EXPIRES_S = 60
 
 

@@ -83,6 +83,21 @@ def bell() -> Iterator[Any]:
 
 
 @pytest.fixture
+def no_live_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No wake of a live worker waits, no ring has failed just now, and all places of callers are free."""
+    from celery import current_app
+
+    from runs import doorbell, live
+
+    with current_app.connection_for_write() as broker:
+        broker.default_channel.client.delete(doorbell.LIVE.queue)
+    monkeypatch.setattr(doorbell, "_silent_until", 0.0)
+    live._places.cache_clear()
+    yield
+    live._places.cache_clear()
+
+
+@pytest.fixture
 def side_by_side() -> Callable[..., list[Any]]:
     """Call functions at once, each in a thread with a database connection of its own; return what they returned."""
     from concurrent.futures import ThreadPoolExecutor

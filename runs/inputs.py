@@ -147,9 +147,9 @@ def _refused(first_index: int, checked: Sequence[_Checked]) -> Iterator[dict[str
             yield {"index": first_index + offset, "problems": list(one.problems)}
 
 
-def store(prepared: PreparedInputs, workspace: Workspace) -> InputSet:
-    """Store prepared inputs as one set, in the caller's transaction. The chunks get their ids, in order."""
-    input_set = InputSet.objects.create(
+def input_set_of(prepared: PreparedInputs, workspace: Workspace) -> InputSet:
+    """Return the set that prepared inputs are stored as, not yet saved; its chunks name it."""
+    input_set = InputSet(
         workspace=workspace,
         input_count=prepared.input_count,
         invalid_count=prepared.invalid_count,
@@ -157,11 +157,17 @@ def store(prepared: PreparedInputs, workspace: Workspace) -> InputSet:
     )
     for chunk in prepared.chunks:
         chunk.input_set = input_set
-    if len(prepared.chunks) > COPY_FROM:
-        _copy(prepared.chunks, input_set)
-    else:
-        InputChunk.objects.bulk_create(prepared.chunks)
     return input_set
+
+
+def store_chunks(chunks: Sequence[InputChunk], input_set: InputSet) -> None:
+    """Store the chunks of a set that is stored, in the caller's transaction. They get their ids, in order."""
+    if len(chunks) > COPY_FROM:
+        _copy(chunks, input_set)
+        return
+    for chunk in chunks:
+        chunk.input_set = input_set  # with the id that it has now
+    InputChunk.objects.bulk_create(chunks)
 
 
 COPY_FROM = 50  # below that many rows, one INSERT is as fast

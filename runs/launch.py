@@ -24,8 +24,9 @@ from rest.errors import BadInput, BadParameters, Conflict, Unavailable, stored_e
 from runs import dispatch, doorbell, inputs, lifecycle, quotas
 from runs.chunks import DoneBits, unpack_json
 from runs.inputs import PreparedInputs
+from runs.insertion import insert_together
 from runs.lifecycle import By
-from runs.models import Actor, Batch, BatchStatus, ExecutionMode, InputChunk, Run, RunProgress, RunStatus, RunTransition
+from runs.models import Actor, Batch, BatchStatus, ExecutionMode, InputChunk, Run, RunProgress, RunStatus
 from workspaces.models import User, Workspace
 
 SKIP, REJECT = "skip", "reject"
@@ -272,21 +273,25 @@ def _decide(
 
 
 def _store(run: Run, prepared: PreparedInputs, status: RunStatus) -> None:
-    run.input_set = inputs.store(prepared, run.workspace)
+    run.input_set = inputs.input_set_of(prepared, run.workspace)
     by = By(Actor.MEMBER, run.user.uid)
     transitions = lifecycle.born(run, status, now=run.created_at, by=by, reason=_reason(run, status))
-    run.save(force_insert=True)
     invalid_count = prepared.input_count if status == RunStatus.INVALID else prepared.invalid_count
-    run.progress = RunProgress.objects.create(
+    progress = RunProgress(
         run=run,
         input_count=prepared.input_count,
         invalid_count=invalid_count,
         remaining=prepared.input_count - invalid_count,
     )
-    RunTransition.objects.bulk_create(transitions)
-    if status == RunStatus.INVALID:
-        return
-    _store_batches(run, prepared.chunks)
+    rows = [run.input_set, run, progress, *transitions]
+    if len(prepared.chunks) == 1 and status != RunStatus.INVALID:
+        (chunk,) = prepared.chunks
+        insert_together([*rows, chunk, _batch(run, chunk)])
+    else:
+        insert_together(rows)
+        inputs.store_chunks(prepared.chunks, run.input_set)
+        if status != RunStatus.INVALID:
+            _store_batches(run, prepared.chunks)
     if status == RunStatus.QUEUED and run.execution_mode == ExecutionMode.ASYNC:
         dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
 

@@ -8,7 +8,7 @@ import pytest
 
 from actions import ActionDefinition
 from runs.chunks import unpack_json, unpack_lines
-from runs.inputs import prepare, store
+from runs.inputs import input_set_of, prepare, store_chunks
 from runs.models import InputChunk, InputSet
 from tests.factories import Member
 
@@ -91,7 +91,9 @@ def test_a_type_that_fails_to_check_makes_its_input_invalid() -> None:
 def test_stored_as_one_set_by_insert_or_by_copy(acme: Member, double: ActionDefinition, count: int) -> None:
     values: list[Any] = [{"n": n, "custom_data": {"n": n}} for n in range(count - 1)]
     prepared = prepare([*values, {}], double, batch_size=1)
-    stored = store(prepared, acme.workspace)
+    stored = input_set_of(prepared, acme.workspace)
+    stored.save()
+    store_chunks(prepared.chunks, stored)
     assert (stored.input_count, stored.invalid_count) == (count, 1)
     assert stored.stored_bytes == prepared.stored_bytes > 0
     chunks = list(InputChunk.objects.filter(input_set=stored).order_by("first_index"))

@@ -138,7 +138,7 @@ class Client:
                     if take.passes_redirects and response.get_redirect_location():
                         take = _Take(MAX_REDIRECT_BODY_BYTES, truncate=True, decompress=False)
                     body, is_truncated = _read(response, deadline, take)
-            is_reusable = not (is_truncated or connection.is_closed)
+            is_reusable = not (is_truncated or connection.is_closed or request.is_for_its_connection)
         finally:
             if is_reusable:
                 self._kept.keep(connection)

@@ -49,6 +49,14 @@ class Request:
     def is_idempotent(self) -> bool:
         return self.method in IDEMPOTENT
 
+    @property
+    def is_for_its_connection(self) -> bool:
+        """Whether these credentials are for all that follows on the connection, whoever sends it (RFC 4559)."""
+        return any(
+            name.lower() == "authorization" and value.lower().startswith(("ntlm", "negotiate"))
+            for name, value in self.headers
+        )
+
 
 def check_request(method: str, headers: Headers, body: bytes, *, decompress: bool) -> Request:
     """Return the request that these make, with the headers that we add; raises BadRequest."""

@@ -10,16 +10,20 @@ import threading
 import time
 import tomllib
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from egress import Answer, BadAnswer, BadRequest, BadUrl, Client, EgressError, Policy, TooLarge, fetch
 from egress.kept import MAX_KEPT
 from egress.request import USER_AGENT
 from tests.egress.server import HERE, Conversation, Server, Talk, answering, reply, resolve_here, sending
 
+PLAIN = Policy(schemes=frozenset({"http"}), allow_private=True)
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -355,6 +359,43 @@ def test_what_is_not_an_answer(answer: bytes, message: str) -> None:
     assert "SSH" not in caught.value.message
 
 
+FRAGMENTS = [
+    b"HTTP/1.1 ",
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 302 Found\r\nLocation: ",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+    b"Content-Length: ",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Content-Encoding: gzip\r\n",
+    b"Content-Encoding: deflate\r\n",
+    b"Connection: close\r\n",
+    b" folded\r\n",
+    b"http://[::1",
+    b"5",
+    b"\r\n",
+    b"\r\n\r\n",
+    gzip.compress(b"text"),
+]
+
+
+@given(
+    st.lists(st.sampled_from(FRAGMENTS) | st.binary(max_size=10), max_size=8).map(b"".join),
+    st.sampled_from(["GET", "HEAD", "POST"]),
+    st.booleans(),
+    st.integers(0, 1),
+)
+@settings(max_examples=200, deadline=None)
+def test_whatever_comes_is_an_answer_or_an_error_of_ours(
+    sent: bytes, method: str, truncate: bool, max_redirects: int
+) -> None:
+    with Server(sending(sent)) as server, suppress(EgressError):
+        answer = Client(PLAIN).fetch(
+            method, server.url(), timeout_s=30, max_bytes=5, truncate=truncate, max_redirects=max_redirects
+        )
+        assert 200 <= answer.status <= 999
+        assert len(answer.body) <= 5
+
+
 def test_what_headers_may_not_hold_becomes_space() -> None:
     with Server(sending(b"HTTP/1.1 200 O\x00K\r\nX: a\x00b\xe9\r\nContent-Length: 0\r\n\r\n")) as server:
         answer = get(server)
@@ -408,6 +449,15 @@ def test_a_connection_on_which_something_failed_is_not_used_again() -> None:
             with pytest.raises(TooLarge):
                 get(server, client=client, max_bytes=4)
         assert server.accepted == 2
+
+
+@pytest.mark.parametrize(("scheme", "accepted"), [("NTLM", 3), ("negotiate", 3), ("Basic", 1), ("Bearer", 1)])
+def test_a_connection_that_knows_who_is_calling_is_not_used_again(scheme: str, accepted: int) -> None:
+    with Server(answering(reply(b"ok"))) as server:
+        client = Client(HERE)
+        for headers in ({}, {"authorization": f"{scheme} secret"}, {"Authorization": f"{scheme} secret"}, {}):
+            get(server, client=client, headers=headers)
+        assert server.accepted == accepted
 
 
 def closing_after(count: int, *, reads_next: bool) -> Talk:

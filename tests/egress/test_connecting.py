@@ -107,6 +107,12 @@ def test_the_next_address_is_tried(server: Server) -> None:
     assert fetch(Client(HERE, resolve=names), server.url(host="name.test")) == b"ok"
 
 
+def test_the_host_of_an_ipv6_literal_has_brackets() -> None:
+    with Server(answering(reply(b"six")), host="::1") as server:
+        assert fetch(Client(HERE), server.url(host="[0:0::1]")) == b"six"
+        assert server.received[0].header("host") == f"[::1]:{server.port}"
+
+
 def test_families_are_tried_in_turn() -> None:
     found = addresses("2a00::1", "2a00::2", "2a00::3", "8.8.8.8", "8.8.4.4")
     ordered = addresses_of(check_url("http://a.test", PLAIN), PLAIN, resolve=Names(found), timeout_s=1)

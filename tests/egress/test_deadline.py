@@ -140,6 +140,30 @@ def test_a_drip_over_tls_does_not_pass_either(truncate: bool) -> None:
         client.fetch("GET", server.url(host="receiver.test"), timeout_s=1, max_bytes=2048, truncate=truncate)
 
 
+def test_a_drip_on_a_kept_connection_does_not_pass_either() -> None:
+    def talk(conversation: Conversation) -> None:
+        conversation.receive()
+        conversation.send(reply(b"ok"))
+        drips_a_header(conversation)
+
+    with Server(talk) as server:
+        client = Client(HERE)
+        client.fetch("GET", server.url(), timeout_s=30, max_bytes=100)
+        with pytest.raises(TimedOut):
+            client.fetch("GET", server.url(), timeout_s=0.5, max_bytes=100)
+        assert (server.accepted, len(server.received)) == (1, 2)
+
+
+def drips_a_handshake(conversation: Conversation) -> None:
+    conversation.send(b"\x16\x03\x03\x40\x00")  # 16 KiB of handshake follow
+    conversation.drip(b"\x02")
+
+
+def test_a_drip_in_the_handshake_does_not_pass_either() -> None:
+    with Server(drips_a_handshake) as server, pytest.raises(TimedOut):
+        Client(HERE).fetch("GET", f"https://127.0.0.1:{server.port}/", timeout_s=0.5, max_bytes=100)
+
+
 def test_a_handshake_that_is_not_answered() -> None:
     with Server(accepts_only) as server, pytest.raises(TimedOut):
         Client(HERE).fetch("GET", f"https://127.0.0.1:{server.port}/", timeout_s=0.5, max_bytes=100)

@@ -215,10 +215,9 @@ class RunAdmin(ReadOnlyAdmin):
         )
 
     @admin.display(description="error")
-    def error(self, run: Run) -> str:
-        """Return the label of the run's error."""
-        label = getattr(run, "error_label", None) or (run.last_error or {}).get("label", "")
-        return str(label or "-")
+    def error(self, run: Any) -> str:
+        """Return the label of the error, which the list has read of each run."""
+        return run.error_label or "-"
 
     @admin.display(description="error")
     def shown_error(self, run: Run) -> SafeString | str:

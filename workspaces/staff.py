@@ -6,12 +6,14 @@ with them. Nothing is counted, filtered, sorted or searched in a way whose cost 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.paginator import Paginator
 from django.db.models import Field, Model, QuerySet
 from django.forms import ModelChoiceField
@@ -64,6 +66,14 @@ class BoundedChangeList(ChangeList):
         self.full_result_count = self.result_count
 
 
+class Autocomplete(AutocompleteSelect):
+    """Django's own, which fails on a value that is no key instead of leaving the refusal to the form."""
+
+    def optgroups(self, name: str, value: Sequence[str], attr: Any = None) -> list[Any]:
+        """Return the options that are chosen."""
+        return super().optgroups(name, [one for one in value if not one or str(one).isdecimal()], attr)
+
+
 class StaffAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """The base of every admin.
 
@@ -97,6 +107,10 @@ class StaffAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         offered = (getattr(one, "parameter_name", f"{one}__exact") for one in self.get_list_filter(request))
         return lookup in offered
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        """Return nothing: a link from elsewhere fills in no form."""
+        return {}
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -112,6 +126,8 @@ class StaffAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         target = db_field.related_model
         if request is not None and isinstance(target, type) and self.admin_site.is_registered(target):
             kwargs.setdefault("queryset", self.admin_site.get_model_admin(target).get_queryset(request))
+        if db_field.name in self.get_autocomplete_fields(request):  # type: ignore[arg-type]
+            kwargs.setdefault("widget", Autocomplete(db_field, self.admin_site))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[arg-type]
 
 

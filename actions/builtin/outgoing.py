@@ -63,7 +63,7 @@ def send(
     """
     left_s = (context.deadline_at - time.time()) * SHARE_OF_TIME_LEFT
     limits: dict[str, Any] = {
-        "timeout_s": max(min(timeout_s, left_s), SHORTEST_S),
+        "timeout_s": round(max(min(timeout_s, left_s), SHORTEST_S), 3),
         "max_bytes": max_bytes,
         "max_redirects": MAX_REDIRECTS if follow_redirects else 0,
     }

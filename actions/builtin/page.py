@@ -11,20 +11,17 @@ from actions import ActionError, Context
 from actions.builtin import outgoing
 from actions.builtin.decoding import decode
 from actions.builtin.outgoing import HTML_TYPES, MAX_URL_LENGTH
+from actions.builtin.page_cost import ALWAYS_QUICK_LENGTH, MAX_COMPARISONS, MAX_TAGS, comparisons
 from actions.builtin.page_url import clean, resolve
 from egress import Answer
 
 ACCEPT = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1"
-# The parser compares each tag with those it stands in, and each attribute with those before it in its tag. These keep
-# that to some seconds at worst. Pages that people made stay far below: an encyclopedia's longest have half as many.
-MAX_TAGS = 100_000
-MAX_COMPARED_ATTRIBUTES = 1_000_000_000
 
 ERRORS = {
     **outgoing.ERRORS,
     **outgoing.HTTP_STATUS_ERROR,
     "NOT_HTML": "The answer is no HTML page; params.content_type says what it is.",
-    "TOO_COMPLEX": f"The page has more than {MAX_TAGS:,} tags, or tags of tens of thousands of attributes.",
+    "TOO_COMPLEX": f"The page has more than {MAX_TAGS:,} tags, or tags that nest too deeply or have too many attributes.",
 }
 
 
@@ -110,30 +107,10 @@ def parse(html: str) -> LexborHTMLParser:
     if tags > MAX_TAGS:
         message = f"The page has {tags:,} tags; up to {MAX_TAGS:,} are read."
         raise ActionError("TOO_COMPLEX", message, {"tags": tags, "max_tags": MAX_TAGS})
-    if _compared_attributes(html) > MAX_COMPARED_ATTRIBUTES:
-        raise ActionError("TOO_COMPLEX", "The page has tags of tens of thousands of attributes.")
+    if len(html) > ALWAYS_QUICK_LENGTH and comparisons(html) > MAX_COMPARISONS:
+        raise ActionError("TOO_COMPLEX", "The page's tags nest too deeply, or have too many attributes, to be read.")
     # Without its events: they copy parts of the page, over and over where it is made for that.
     return LexborHTMLParser(html, options=LexborDocumentOptions.WO_EVENTS, scripting=True)
-
-
-def _compared_attributes(html: str) -> int:
-    """Return how often the parser will compare two attributes, or more: it need not be exact, but quick and no less.
-
-    What may be a tag goes from a `<` to a `>`, and on to the next where quotes are open. Attributes begin after a
-    space, a slash or a quoted value.
-    """
-    compared = attributes = 0
-    for piece in html.split("<")[1:]:
-        if not attributes and not (piece[:1].isascii() and piece[:1].isalpha()):
-            continue
-        tag, end, _ = piece.partition(">")
-        goes_on = not end or tag.count('"') % 2 or tag.count("'") % 2
-        text = piece if goes_on else tag
-        attributes += len(text.split()) + text.count("/") + (text.count('"') + text.count("'")) // 2
-        if not goes_on:
-            compared += attributes**2
-            attributes = 0
-    return compared + attributes**2
 
 
 def _is_html(answer: Answer, content_type: str) -> bool:

@@ -103,6 +103,11 @@ def test_what_leads_to_no_page_is_left_out(href: str, site: Site) -> None:
     assert urls(site, f'<a href="{href}">x</a><a name=y>no link</a><template><a href=/t>t</a></template>') == []
 
 
+def test_a_base_does_not_make_links_longer_than_any_may_be(site: Site) -> None:
+    html = f"<base href='/{'x' * 8_000}/'><a href={'y' * 1_000}>long</a><a href=y>short</a>"
+    assert [link.text for link in extract(site.page(html))] == ["short"]
+
+
 def test_each_address_is_listed_once(site: Site) -> None:
     links = extract(site.page('<a href="/x">first</a><a href="/x#part">second</a><a href="//127.0.0.1/x">third</a>'))
     assert [link.text for link in links] == ["first", "third"]
@@ -209,6 +214,8 @@ def test_links_that_stand_in_links_are_not_read_again_and_again(site: Site) -> N
     found = extract(site.page("".join(f"<a href=/{n}>{n}<object>" for n in range(3_000))))
     assert len(found) == 3_000
     assert found[-1].text == "2999"
+    assert found[0].text.startswith("012345")
+    assert len(found[0].text) < 200
 
 
 @pytest.fixture

@@ -200,6 +200,11 @@ def test_a_page_without_a_type_is_looked_at(site: Site) -> None:
     assert fetch(site.page("\n <!doctype html><title>Old</title>", content_type=None)).content_type == ""
 
 
+def test_what_is_no_page_is_told_before_how_large_it_is(site: Site) -> None:
+    with pytest.raises(ActionError, match="NOT_HTML"):
+        fetch(site.page(b"\xff" * 5_000, content_type="video/mp4"), max_bytes=1_000)
+
+
 def test_pages_of_one_host_share_a_connection(site: Site) -> None:
     for path in ("/1", "/2", "/3"):
         fetch(site.page("<title>x</title>", path))
@@ -246,11 +251,29 @@ def test_pages_made_to_cost_much(html: str, site: Site) -> None:
 
 @pytest.mark.parametrize(
     "attributes",
-    ["a ", "a/", 'a=""', "a=''", '="> " ', "a <b ", "a\n"],
-    ids=["spaces", "slashes", "quotes", "apostrophes", "closed-in-quotes", "opened", "lines"],
+    ["a ", "a/", 'a=""', "a=''", 'a=">" ', 'a="<b>" ', "a <b ", "a\n"],
+    ids=["spaces", "slashes", "quotes", "apostrophes", "closed-in-quotes", "tags-in-quotes", "opened", "lines"],
 )
 def test_tags_of_very_many_attributes_are_refused_unparsed(attributes: str, site: Site) -> None:
-    html = "<p " + attributes * 40_000 + ">"
+    html = "<p " + attributes * 60_000 + ">"
+    with pytest.raises(ActionError, match="TOO_COMPLEX"):
+        fetch(site.page(html))
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<div>" * 60_000,
+        "<div>" * 45_000 + "</div>" * 45_000,
+        "<a><div>" * 49_000,
+        "<div></x>" * 49_000,
+        "<span>" * 45_000 + "<p>" * 45_000,
+        "<i>" * 45_000 + "</x>" * 45_000,
+        "".join(f"<html a{n}>" for n in range(90_000)),
+    ],
+    ids=["nested", "closed", "links", "other-ends", "inline", "no-match", "html"],
+)
+def test_tags_that_nest_very_deeply_are_refused_unparsed(html: str, site: Site) -> None:
     with pytest.raises(ActionError, match="TOO_COMPLEX"):
         fetch(site.page(html))
 
@@ -265,8 +288,16 @@ def test_tags_of_very_many_attributes_are_refused_unparsed(attributes: str, site
         '<img src="data:image/png;base64,' + "iVBOR/w0KGgo" * 20_000 + '">',
         '<path d="' + "M 10 10 L 20 20 " * 3_000 + '">',
         '<p title="it\'s > that">' + "word " * 20_000,
+        "<table>" + "<tr><td>cell<td>cell" * 30_000,
+        "<ul>" + "<li class=item><a href=/x>one</a>" * 20_000 + "</ul>",
+        "<div class='row'><div><span>x</span><br></div></div>" * 12_000,
+        "<svg>" + "<path d='M 0 0'/>" * 20_000 + "</svg>" + "<p>text</p>" * 10_000,
+        "<main>" + "<p>text</p>" * 40_000 + "</main>",
     ],
-    ids=["text", "less-than", "comment", "script", "picture", "drawing", "title"],
+    ids=[
+        *("text", "less-than", "comment", "script", "picture", "drawing", "title", "table", "list", "rows", "drawings"),
+        "paragraphs",
+    ],
 )
 def test_large_pages_that_people_make_are_read(html: str, site: Site) -> None:
     assert fetch(site.page(html)).status == 200

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from actions import ActionDefinition, ActionError, Context
-from actions.builtin import page
 from actions.builtin.extract_links import LinkParameters, extract_links
 from actions.builtin.fetch_page import fetch_page
 from actions.builtin.http_request import Request, RequestParameters, http_request
 from actions.builtin.outgoing import SHARE_OF_TIME_LEFT
 from actions.builtin.page import PageParameters, PageUrl
+from actions.builtin.page_cost import MAX_TAGS
 from tests.actions.builtin.site import Reply, Site
 
 CONTEXT = Context(run_uid="a-test")
@@ -89,7 +89,7 @@ def not_html(site: Site, call: Caller) -> None:
 
 
 def too_complex(site: Site, call: Caller) -> None:
-    call(site.page("<p>" * (page.MAX_TAGS + 1)))
+    call(site.page("<p>" * (MAX_TAGS + 1)))
 
 
 CAUSES = {
@@ -117,7 +117,7 @@ PARAMS: dict[str, Callable[[Site], dict[str, Any]]] = {
     "BAD_ANSWER": lambda site: {"url": site.url()},
     "HTTP_STATUS": lambda site: {"url": site.url(), "status": 503, "retry_after": "120"},
     "NOT_HTML": lambda site: {"url": site.url(), "content_type": "application/json"},
-    "TOO_COMPLEX": lambda site: {"tags": page.MAX_TAGS + 1, "max_tags": page.MAX_TAGS},
+    "TOO_COMPLEX": lambda site: {"tags": MAX_TAGS + 1, "max_tags": MAX_TAGS},
 }
 LISTED = [(name, label) for name, (action, _) in CALLERS.items() for label in action.errors]
 

@@ -288,7 +288,7 @@ def test_not_kept_after_413(api: Api, settings: Any) -> None:
 
 @pytest.mark.parametrize("headers", [{"Content-Type": "text/plain"}, {"Content-Encoding": "gzip"}], ids=["type", "gz"])
 def test_not_kept_after_415(api: Api, headers: dict[str, str]) -> None:
-    assert_refused(send(api, **headers), 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert_refused(send(api, ASYNC, BODY, "k-1", **headers), 415, "UNSUPPORTED_MEDIA_TYPE")
     assert_key_is_free(api)
 
 

@@ -72,7 +72,7 @@ def run_uid(answer: requests.Response) -> str:
 
 def select(installation: Installation, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(installation.environment["DATABASE_URL"]) as database:
-        return database.execute(query).fetchall()  # type: ignore[call-overload,no-any-return]
+        return database.execute(query).fetchall()
 
 
 def runs_by_key(installation: Installation) -> dict[str, list[str]]:

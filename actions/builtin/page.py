@@ -21,7 +21,7 @@ ERRORS = {
     **outgoing.ERRORS,
     **outgoing.HTTP_STATUS_ERROR,
     "NOT_HTML": "The answer is no HTML page; params.content_type says what it is.",
-    "TOO_COMPLEX": f"The page has more than {MAX_TAGS:,} tags, or tags that nest too deeply or have too many attributes.",
+    "TOO_COMPLEX": f"The page has more than {MAX_TAGS:,} tags, or some that nest too deep or have too many attributes.",
 }
 
 

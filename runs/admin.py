@@ -107,7 +107,7 @@ class RunAdmin(ReadOnlyAdmin):
         "shown_tags",
         "workspace",
         "user",
-        "execution_mode",
+        "mode",
         "created_at",
         "duration",
     )
@@ -233,6 +233,11 @@ class RunAdmin(ReadOnlyAdmin):
     def shown_parameters(self, run: Run) -> SafeString:
         """Return the parameters of the call."""
         return json_block(run.parameters)
+
+    @admin.display(description="mode")
+    def mode(self, run: Run) -> str:
+        """Return the execution mode, under a heading as short as it is."""
+        return run.execution_mode
 
     @admin.display(description="schedule")
     def schedule(self, run: Run) -> str:

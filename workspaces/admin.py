@@ -269,9 +269,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             return TemplateResponse(request, "admin/workspaces/apikey/revoke.html", context)
         if keys.revoke_key(row, now=timezone.now()):
             self.log_change(request, row, "Revoked.")
-            self.message_user(request, f"{row.prefix}… is revoked.", messages.SUCCESS)
+            self.message_user(request, f"The key {row.prefix}… is revoked.", messages.SUCCESS)
         else:
-            self.message_user(request, f"{row.prefix}… was revoked before.", messages.INFO)
+            self.message_user(request, f"The key {row.prefix}… was revoked before.", messages.INFO)
         return HttpResponseRedirect(reverse("admin:workspaces_apikey_change", args=[row.pk]))
 
     @admin.display(description="key")

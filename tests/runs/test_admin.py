@@ -75,7 +75,7 @@ def hostile(acme: Any) -> Run:
 class TestList:
     def test_shows_a_run_with_who_and_how_far(self, root, run):
         (row,) = rows(page(root, LIST))
-        for shown in ("double", "SUCCEEDED", "3 of 3", "a run", "nightly", "Acme", "ada@acme.test", "Async"):
+        for shown in ("double", "SUCCEEDED", "3 of 3", "a run", "nightly", "Acme", "ada@acme.test", "ASYNC"):
             assert shown in row
 
     def test_shows_the_label_of_the_error(self, root, acme):

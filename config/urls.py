@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import path, register_converter
 from django.urls.converters import StringConverter, UUIDConverter
+from django.views.generic import RedirectView
 
 from actions.views import ActionDetail, ActionList
 from config.health import healthz, readyz
@@ -57,5 +58,6 @@ urlpatterns = [
     # The service itself
     path("healthz", healthz),
     path("readyz", readyz),
+    path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
 ]

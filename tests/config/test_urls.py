@@ -17,6 +17,8 @@ UID = "0192f0c1-2d3e-7a4b-8c5d-6e7f8091a2b3"
 PATHS = {
     "v1/actions",
     "v1/actions/<name:action_name>",
+    "v1/actions/<name:action_name>/run/live",
+    "v1/actions/<name:action_name>/live",
     "v1/actions/<name:action_name>/run/async",
     "v1/actions/<name:action_name>/async",
     "v1/runs",
@@ -31,6 +33,7 @@ PATHS = {
     "v1/api-keys/<uid:key_uid>",
     "healthz",
     "readyz",
+    "admin",
     "admin/",
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import os
+import signal
 import socket
 import threading
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable
 
 import pytest
 
-from egress import Client, EgressError, TimedOut
+from egress import Client, EgressError, TimedOut, deadline
 from egress.addresses import Address
 from egress.deadline import Deadline, Watch
 from tests.egress.server import HERE, Conversation, Server, addresses, reply, resolve_here, trusting
@@ -227,11 +228,23 @@ def test_one_thread_watches_many_requests() -> None:
 
 
 def test_a_fork_watches_its_own() -> None:
+    """Even if it was made in the moment in which another thread held the parent's lock."""
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with deadline._watch._changed:
+            held.set()
+            forked.wait(60)
+
     with Server(drips_a_header) as server:
         assert fetch_quietly(Client(HERE), server.url(), 0.2) == "TIMED_OUT"  # the parent's watch runs
+        threading.Thread(target=hold, daemon=True).start()
+        held.wait(60)
         child = os.fork()
         if child == 0:
+            signal.alarm(60)
             os._exit(0 if fetch_quietly(Client(HERE), server.url(), 0.3) == "TIMED_OUT" else 1)
+        forked.set()
         assert os.waitpid(child, 0)[1] == 0
 
 
@@ -239,20 +252,20 @@ def test_nothing_is_held_for_a_request_that_has_ended() -> None:
     left, right = socket.socketpair()
     watch = Watch()
     with left, right:
-        with Deadline(60) as deadline:
-            watch.add(deadline)
-            deadline.guard(left)
-        watch.remove(deadline)
-        deadline.expire()  # too late to do anything
+        with Deadline(60) as ends:
+            watch.add(ends)
+            ends.guard(left)
+        watch.remove(ends)
+        ends.expire()  # too late to do anything
         left.sendall(b"still open")
         assert right.recv(10) == b"still open"
         assert watch._running == set()
-        assert deadline._socket is None
+        assert ends._socket is None
 
 
 def test_what_expires_is_shut_down_for_both_sides() -> None:
     left, right = socket.socketpair()
-    with left, right, Deadline(60) as deadline:
-        deadline.guard(left)
-        deadline.expire()
+    with left, right, Deadline(60) as ends:
+        ends.guard(left)
+        ends.expire()
         assert (left.recv(1), right.recv(1)) == (b"", b"")

@@ -15,7 +15,7 @@ from urllib3.response import HTTPResponse
 from egress import redirects
 from egress.answer import Answer
 from egress.connecting import connect
-from egress.connections import Connection, default_tls, open_on
+from egress.connections import Connection, open_on
 from egress.deadline import Deadline
 from egress.decoding import Decoder, decoder_for
 from egress.errors import BadAnswer, EgressError, TooLarge, TooManyRedirects
@@ -125,7 +125,7 @@ class Client:
 
     def _open(self, target: Target, deadline: Deadline) -> Connection:
         connected = connect(target, self.policy, resolve=self._resolve, deadline=deadline)
-        return open_on(connected, target, self._tls or default_tls(), deadline)
+        return open_on(connected, target, self._tls, deadline)
 
     def _exchange(
         self, connection: Connection, request: Request, target: Target, deadline: Deadline, take: _Take

@@ -9,6 +9,7 @@ import io
 import logging
 import socket
 import ssl
+import threading
 import time
 from typing import Any
 
@@ -27,13 +28,21 @@ for _name in ("urllib3.connection", "urllib3.response"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
-@functools.cache
 def default_tls() -> ssl.SSLContext:
     """Return how https is spoken: TLS 1.2 or newer, the name verified.
 
     Trusted are certifi's authorities, because slim images have none of their own, and the system's, because that is
     where operators add theirs.
     """
+    with _making_tls:  # reading the authorities takes a while: fifty threads that begin together need not do it each
+        return _default_tls()
+
+
+_making_tls = threading.Lock()
+
+
+@functools.cache
+def _default_tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
@@ -92,13 +101,13 @@ class TlsConnection(Connection, HTTPSConnection):
     """Likewise, with TLS on it; the certificate must be for the target's host, whatever address that is at."""
 
 
-def open_on(connected: socket.socket, target: Target, tls: ssl.SSLContext, deadline: Deadline) -> Connection:
-    """Return a connection on a socket, after the TLS handshake where there is one.
+def open_on(connected: socket.socket, target: Target, tls: ssl.SSLContext | None, deadline: Deadline) -> Connection:
+    """Return a connection on a socket, after the TLS handshake where there is one; `tls` has its default.
 
     Raises TlsFailed, ConnectFailed or TimedOut; the socket is then closed.
     """
     if target.scheme == "https":
-        connection: Connection = TlsConnection(target, connected, ssl_context=tls)
+        connection: Connection = TlsConnection(target, connected, ssl_context=tls or default_tls())
     else:
         connection = Connection(target, connected)
     with contextlib.ExitStack() as undo:

@@ -43,8 +43,8 @@ def location(target: Target, answer: Answer) -> str | None:
     reference = found.pop().encode("iso-8859-1").decode("utf-8", "surrogateescape")
     try:
         return urljoin(target.url, reference)
-    except ValueError as error:
-        raise BadUrl(f"The URL cannot be read: {error}.") from None
+    except ValueError:
+        raise BadUrl("After a redirect: The URL cannot be read.") from None
 
 
 def follow(request: Request, status: int, *, before: Target, after: Target) -> Request:

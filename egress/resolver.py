@@ -32,7 +32,7 @@ def resolve(host: str, port: int, *, timeout_s: float) -> list[Address]:
     lookup = _Lookup(host, port, _slots)
     try:
         lookup.start()
-    except BaseException:
+    except RuntimeError:  # the system has no more threads
         _slots.release()
         raise
     if not lookup.is_done.wait(max(0.0, ends_at - time.monotonic())):

@@ -59,8 +59,9 @@ def check_url(url: str, policy: Policy) -> Target:
     try:
         parts = urlsplit(url)
         path, query = (quote(part, safe=_AS_IT_IS, errors="surrogateescape") for part in (parts.path, parts.query))
-    except ValueError as error:
-        raise BadUrl(f"The URL cannot be read: {error}.") from None
+    except ValueError:
+        # Without the reason, which may quote the URL and so a password in it.
+        raise BadUrl("The URL cannot be read: its host, port or characters are malformed.") from None
     if parts.scheme not in policy.schemes or parts.scheme not in PORTS:
         raise BadUrl(f"The URL's scheme must be {' or '.join(sorted(policy.schemes))}, not {parts.scheme[:20]!r}.")
     host, port = _authority(parts.netloc)

@@ -40,8 +40,8 @@ log = structlog.get_logger(__name__)
 SWEEP_STEP = 100
 LOOK_S = 5.0  # between looks into the database by one who waits for a notice, which may be lost
 RETRY_AFTER_S = 1
-# On top of the time in which the worker's process is killed: then whatever is left is ended from here.
-GIVE_UP_AFTER_S = KILL_AFTER_S + 2.0
+# By then a call's process was killed for being past the limit, and its successor has told the end; or nobody will.
+GIVE_UP_AFTER_S = KILL_AFTER_S + 4.0
 
 
 class Ended(NamedTuple):
@@ -186,7 +186,8 @@ def end_overdue(*, now: datetime) -> int:
     Who waits for a call takes it back in time; one that is still there waits for nobody.
     """
     overdue = Batch.objects.of_live_calls().overdue().order_by("pk")[:SWEEP_STEP]
-    ended = sum(_end(batch, now=now, seen_at=_last_sign_of_life(batch), if_overdue=True) for batch in overdue)
+    silent = [batch for batch in overdue if not _is_told_soon(batch.run, now=now)]
+    ended = sum(_end(batch, now=now, seen_at=_last_sign_of_life(batch), if_overdue=True) for batch in silent)
     longest_wait = timedelta(seconds=settings.RUNYARD_LIVE_WAIT_SECONDS + settings.RUNYARD_LEASE_SECONDS)
     forgotten = Run.objects.waiting_live().filter(created_at__lt=now - longest_wait)
     batches = Batch.objects.filter(run__in=forgotten.values("pk")[:SWEEP_STEP]).select_related("run__action")
@@ -198,7 +199,9 @@ def end_calls_of_dead_siblings(*, now: datetime) -> int:
     mine = f"{socket.gethostname()}:{POOL}:"
     batches = Batch.objects.of_live_calls().filter(worker__startswith=mine)
     dead = [batch for batch in batches if not _is_alive(int(batch.worker.removeprefix(mine)))]
-    return sum(_end(batch, now=now, seen_at=now) for batch in dead)
+    # One that is deaf is killed so long past the limit. Those found sooner died of themselves.
+    seen_at = now - timedelta(seconds=KILL_AFTER_S)
+    return sum(_end(batch, now=now, seen_at=seen_at) for batch in dead)
 
 
 def _is_alive(pid: int) -> bool:
@@ -209,6 +212,16 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:  # another user's process has the number by now: the sweep ends the call
         return True
     return True
+
+
+def _is_told_soon(run: Run, *, now: datetime) -> bool:
+    """Whether a call has just come to its time limit: a process that was deaf, and renewed nothing, is being replaced.
+
+    Where its whole worker died before, nobody tells, and a moment later this is False.
+    """
+    if run.started_at is None:
+        return False
+    return 0 <= (now - run.started_at).total_seconds() - _timeout_s(run) < GIVE_UP_AFTER_S
 
 
 def _last_sign_of_life(batch: Batch) -> datetime:
@@ -246,8 +259,13 @@ def _end(batch: Batch, *, now: datetime, seen_at: datetime, if_overdue: bool = F
 def _what_happened(run: Run, *, seen_at: datetime) -> ApiError:
     if run.started_at is None:
         return WorkerLost("No live worker took the call, and whoever waited for it is gone.")
-    definition = registry.get(run.action_name)
-    timeout_s = catalogue.limits(definition, run.action).timeout_s if definition else float("inf")
-    if seen_at.timestamp() >= run.started_at.timestamp() + timeout_s:
+    timeout_s = _timeout_s(run)
+    if (seen_at - run.started_at).total_seconds() >= timeout_s:
         return TimedOut(f"The action took longer than its time limit of {timeout_s:g} s.", {"timeout_s": timeout_s})
     return WorkerLost("The worker that executed this call died.")
+
+
+def _timeout_s(run: Run) -> float:
+    """Return a call's time limit; infinity where this process does not have its action."""
+    definition = registry.get(run.action_name)
+    return catalogue.limits(definition, run.action).timeout_s if definition else float("inf")

@@ -6,10 +6,13 @@ Loaded by the tests' installations through RUNYARD_ACTIONS.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Never
 
 from pydantic import BaseModel
 
@@ -106,3 +109,69 @@ def count_to(input: Number, *, context: Context) -> Iterator[Number]:
     note(context)
     for number in range(1, input.number + 1):
         yield Number(number=number)
+
+
+# --- What no worker should be asked to do
+
+
+def spin() -> Never:
+    while True:
+        pass
+
+
+def hear_nothing() -> Never:
+    while True:
+        try:
+            spin()
+        except BaseException:
+            continue
+
+
+def hold_the_interpreter() -> None:
+    """Wait for ever in C, with the interpreter's lock held: no other thread and no signal handler runs."""
+    mutex = ctypes.create_string_buffer(64)
+    libc = ctypes.PyDLL(None)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+
+
+def leave_a_thread_behind() -> None:
+    threading.Thread(target=spin, daemon=True).start()
+    time.sleep(1000)
+
+
+TROUBLES: dict[str, Callable[[], None]] = {
+    "spin": spin,
+    "hear nothing": hear_nothing,
+    "hold the interpreter": hold_the_interpreter,
+    "leave a thread behind": leave_a_thread_behind,
+}
+
+
+@action("die")
+def die(input: Number, *, context: Context) -> None:
+    """End the process."""
+    note(context)
+    os._exit(1)
+
+
+class Trouble(BaseModel):
+    how: str
+
+
+@action("make-trouble", timeout_s=1)
+def make_trouble(input: Trouble, *, context: Context) -> None:
+    """Do what the input says."""
+    note(context)
+    TROUBLES[input.how]()
+
+
+@action("make-trouble-on-a-loop", timeout_s=1)
+async def make_trouble_on_a_loop(input: Trouble, *, context: Context) -> None:
+    """Hold the event loop, or go on when told to end."""
+    note(context)
+    while True:
+        try:
+            await asyncio.sleep(1000 if input.how == "hear nothing" else spin())
+        except asyncio.CancelledError:
+            continue

@@ -46,20 +46,21 @@ def test_without_workers_launches_are_stored_and_readyz_says_who_is_missing(web_
     assert status == 200  # launches can be stored
     assert body["database"]["ok"]
     assert body["broker"]["ok"]
-    assert body["workers"] == {"runs": not_seen, "system": not_seen}
+    assert body["workers"] == {"live": not_seen, "runs": not_seen, "system": not_seen}
     assert body["beat"] == not_seen
     run_uid = web_only.launch("square", [{"number": 3}])
     assert web_only.status(run_uid)["status"] == "QUEUED"
 
     web_only.restore()
     _, body = readyz(web_only.client)
-    assert [body["workers"]["runs"]["count"], body["workers"]["system"]["count"], body["beat"]["count"]] == [1, 1, 1]
+    seen = [*body["workers"].values(), body["beat"]]
+    assert [one["count"] for one in seen] == [1, 1, 1, 1]
     assert web_only.wait_for_end(run_uid)["status"] == "SUCCEEDED"
 
 
 def test_everything_comes_back_with_the_database(breakable: Installation) -> None:
     client = breakable.client
-    processes = ("web", "worker-runs", "worker-system", "beat")
+    processes = ("web", "worker-live", "worker-runs", "worker-system", "beat")
     pids = [breakable.pid(name) for name in processes]
     run_uid = breakable.launch("square-slowly", [{"number": n, "seconds": 0.01} for n in range(300)], batch_size=100)
     breakable.wait_for_executions(run_uid, 50)

@@ -102,14 +102,14 @@ class RunAdmin(ReadOnlyAdmin):
         "action_name",
         "shown_status",
         "shown_progress",
+        "created_at",
+        "duration",
         "error",
         "name",
         "shown_tags",
         "workspace",
         "user",
         "mode",
-        "created_at",
-        "duration",
     )
     list_select_related = ("progress", "workspace", "user")
     list_filter = ("status", "execution_mode", CreatedFilter, ActionFilter, WorkspaceFilter)

@@ -18,7 +18,7 @@ from django.db import InterfaceError, InternalError, OperationalError, connectio
 from django.utils import timezone
 from pydantic_core import from_json, to_json
 
-from runs import dispatch, lifecycle
+from runs import dispatch, lifecycle, turns
 from runs.chunks import DoneBits, pack_json, pack_lines, unpack_lines
 from runs.dispatch import Lease, Release, Retries
 from runs.models import Batch, BatchStatus, ResultChunk, RunProgress, RunStatus
@@ -150,7 +150,7 @@ def _settle(lease: Lease, released: Release, *, now: datetime) -> None:
     Workers that let go at once are in line here, behind the progress row: the last one sees what the others did.
     """
     if released.status == BatchStatus.READY:
-        dispatch.make_ready(lease.run_id, lease.workspace_id, lease.action.pk)
+        turns.make_ready(lease.run_id, lease.workspace_id, lease.action.pk)
         return
     if any(dispatch.has_batch(lease.run_id, status) for status in (BatchStatus.READY, BatchStatus.LEASED)):
         return

@@ -15,13 +15,12 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
 from psycopg.types.json import Json
 
 from actions.models import Action
-from runs import lifecycle
+from runs import lifecycle, turns
 from runs.chunks import DoneBits
-from runs.models import EXECUTABLE, Batch, BatchStatus, ExecutionMode, ReadyRun, Run, RunProgress, RunStatus
+from runs.models import EXECUTABLE, Batch, BatchStatus, ExecutionMode, Run, RunProgress, RunStatus
 
 CANDIDATES = 32  # more than claimers work side by side, so that all of them find something
 SWEEP_STEP = 500
@@ -100,7 +99,7 @@ def claim(*, worker: str, actions: Collection[str], now: datetime) -> Lease | No
             with transaction.atomic():
                 return _claim_once(worker=worker, actions=actions, now=now)
         except _NotExecutable as stopped:
-            make_unready(stopped.run_id)
+            turns.make_unready(stopped.run_id)
     return None
 
 
@@ -140,7 +139,7 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime, is_live
         started_at = row["started_at"] or now
         lifecycle.move(row["run_id"], RunStatus.RUNNING, now=now, postponed_until=None, started_at=started_at)
     if not is_live:
-        _pass_turn(row["run_id"], row["workspace_id"], is_last=row["is_last"])
+        turns.pass_turn(row["run_id"], row["workspace_id"], is_last=row["is_last"])
     return _lease(row)
 
 
@@ -188,67 +187,6 @@ def _read(batch_id: int) -> dict[str, Any]:
     with connection.cursor() as cursor:
         cursor.execute(_READ, [batch_id])
         return dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
-
-
-def _pass_turn(run_id: int, workspace_id: int, *, is_last: bool) -> None:
-    """Give the run its next turn, or take it from the ready ones when that was its last ready batch."""
-    names = {"run": run_id, "workspace": workspace_id}
-    with connection.cursor() as cursor:
-        if is_last:
-            # Whoever makes a batch of the run ready locks the turn first, so this is in line behind it and then
-            # sees its batch. The ready row first would deadlock with it.
-            cursor.execute(_LOCK_TURN, names)
-        cursor.execute(_LAST_TURN if is_last else _NEXT_TURN, names)
-
-
-_NEXT_TURN = """
-WITH workspace AS (
-    UPDATE runs_workspaceturn AS own
-       SET served_turn = GREATEST(own.served_turn, ready.turn), last_turn = GREATEST(own.last_turn, ready.turn) + 1
-      FROM runs_readyrun AS ready
-     WHERE own.workspace_id = %(workspace)s AND ready.run_id = %(run)s
-    RETURNING own.last_turn
-)
-UPDATE runs_readyrun SET turn = workspace.last_turn FROM workspace WHERE run_id = %(run)s
-"""
-
-_LOCK_TURN = "SELECT FROM runs_workspaceturn WHERE workspace_id = %(workspace)s FOR NO KEY UPDATE"
-
-_LAST_TURN = """
-WITH served AS (
-    DELETE FROM runs_readyrun
-     WHERE run_id = %(run)s
-       AND NOT EXISTS (SELECT FROM runs_batch WHERE run_id = %(run)s AND status = 'READY')
-    RETURNING turn
-)
-UPDATE runs_workspaceturn AS own SET served_turn = GREATEST(own.served_turn, served.turn)
-  FROM served WHERE own.workspace_id = %(workspace)s
-"""
-
-_MAKE_READY = """
-WITH virtual_time AS (
-    SELECT COALESCE(max(served_turn), 0) AS now FROM runs_workspaceturn
-), workspace AS (
-    INSERT INTO runs_workspaceturn AS own (workspace_id, last_turn, served_turn)
-    SELECT %(workspace)s, virtual_time.now + 1, 0 FROM virtual_time
-    ON CONFLICT (workspace_id) DO UPDATE SET last_turn = GREATEST(own.last_turn + 1, EXCLUDED.last_turn)
-    RETURNING last_turn
-)
-INSERT INTO runs_readyrun (run_id, workspace_id, action_id, turn)
-SELECT %(run)s, %(workspace)s, %(action)s, workspace.last_turn FROM workspace
-ON CONFLICT (run_id) DO NOTHING
-"""
-
-
-def make_ready(run_id: int, workspace_id: int, action_id: int) -> None:
-    """Put a run that has a ready batch in line: after its workspace's others, at its workspace's turn among all."""
-    with connection.cursor() as cursor:
-        cursor.execute(_MAKE_READY, {"run": run_id, "workspace": workspace_id, "action": action_id})
-
-
-def make_unready(run_id: int) -> None:
-    """Take a run out of the candidates: nobody claims a batch of it from here on."""
-    ReadyRun.objects.filter(pk=run_id).delete()
 
 
 _RENEW = """
@@ -390,35 +328,8 @@ def _ready_again(statement: str, arguments: list[Any]) -> int:
         list(RunProgress.objects.select_for_update().filter(run__in=set(run_ids)).order_by("run"))
         runs = Run.objects.places().filter(pk__in=set(run_ids), status__in=EXECUTABLE)
         for run in runs.order_by("workspace_id", "pk"):
-            make_ready(run.pk, run.workspace_id, run.action_id)
+            turns.make_ready(run.pk, run.workspace_id, run.action_id)
     return len(run_ids)
-
-
-def restore_lost_ready_runs() -> int:
-    """Put runs that have a ready batch back among the candidates, where a race left them out. Returns how many."""
-    ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
-    listed = ReadyRun.objects.filter(pk=OuterRef("pk"))
-    runs = Run.objects.places().filter(
-        Exists(ready), ~Exists(listed), status__in=EXECUTABLE, execution_mode=ExecutionMode.ASYNC
-    )
-    lost = runs.order_by("pk")[:SWEEP_STEP]
-    for run in lost:
-        make_ready(run.pk, run.workspace_id, run.action_id)
-    return len(lost)
-
-
-def drop_stale_ready_runs() -> int:
-    """Take runs without a batch to claim out of the candidates, where a race left them in. Returns how many."""
-    ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
-    executable = Run.objects.filter(pk=OuterRef("pk"), status__in=EXECUTABLE)
-    deleted, _ = ReadyRun.objects.filter(~Exists(ready) | ~Exists(executable)).delete()
-    return deleted
-
-
-def ready_count(limit: int) -> int:
-    """Return how many batches could be claimed now, counting no further than `limit`."""
-    claimable = ReadyRun.objects.filter(action__paused=False)
-    return Batch.objects.filter(status=BatchStatus.READY, run__in=claimable.values("run_id"))[:limit].count()
 
 
 def load_retries(stored: Mapping[str, Any] | None) -> Retries:

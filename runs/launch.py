@@ -21,7 +21,7 @@ from actions.limits import Limits
 from actions.models import Action
 from actions.problems import Problem, describe
 from rest.errors import BadInput, BadParameters, Conflict, Unavailable, stored_error
-from runs import dispatch, doorbell, inputs, lifecycle, quotas
+from runs import doorbell, inputs, lifecycle, quotas, turns
 from runs.chunks import DoneBits, unpack_json
 from runs.inputs import PreparedInputs
 from runs.insertion import insert_together
@@ -293,7 +293,7 @@ def _store(run: Run, prepared: PreparedInputs, status: RunStatus) -> None:
         if status != RunStatus.INVALID:
             _store_batches(run, prepared.chunks)
     if status == RunStatus.QUEUED and run.execution_mode == ExecutionMode.ASYNC:
-        dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
+        turns.make_ready(run.pk, run.workspace_id, run.action_id)
 
 
 def _reason(run: Run, status: RunStatus) -> str:

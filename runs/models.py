@@ -344,7 +344,7 @@ class ReadyRun(models.Model):
     """A run that has a batch to claim, with its turn: the lowest turn is served next.
 
     Turns are virtual times of start-time fair queueing: a workspace's runs get consecutive ones, so that a workspace
-    with one run is served as often as one with two hundred. `runs.dispatch` keeps this table; a row too many or too
+    with one run is served as often as one with two hundred. `runs.turns` keeps this table; a row too many or too
     few costs a claim or waits for the sweep, and loses nothing.
     """
 

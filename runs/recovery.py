@@ -12,7 +12,7 @@ import structlog
 from django.db import transaction
 from django.utils import timezone
 
-from runs import dispatch, doorbell, lifecycle, live
+from runs import dispatch, doorbell, lifecycle, live, turns
 from runs.models import Run, RunStatus
 
 log = structlog.get_logger(__name__)
@@ -42,8 +42,8 @@ def sweep(*, now: datetime | None = None) -> Found:
         expired_leases=dispatch.expire_leases(),
         due_batches=dispatch.wake_due(now=now),
         due_runs=queue_due_runs(now=now),
-        stale_ready_runs=dispatch.drop_stale_ready_runs(),
-        lost_ready_runs=dispatch.restore_lost_ready_runs(),
+        stale_ready_runs=turns.drop_stale_ready_runs(),
+        lost_ready_runs=turns.restore_lost_ready_runs(),
         ended_live_calls=live.end_overdue(now=now),
         rings=ring_for_ready(),
         live_rings=ring_for_live(now=now),
@@ -69,13 +69,13 @@ def queue(run: Run, *, now: datetime) -> bool:
     with transaction.atomic():
         queued = lifecycle.move(run.pk, RunStatus.QUEUED, now=now, postponed_until=None)
         if queued:
-            dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
+            turns.make_ready(run.pk, run.workspace_id, run.action_id)
     return queued
 
 
 def ring_for_ready() -> int:
     """Top the wakes that wait in the broker up to what is ready, at most 64: an outage leaves no flood behind."""
-    return _top_up(doorbell.RUNS, dispatch.ready_count(limit=MAX_WAKES_WAITING))
+    return _top_up(doorbell.RUNS, turns.ready_count(limit=MAX_WAKES_WAITING))
 
 
 def ring_for_live(*, now: datetime) -> int:

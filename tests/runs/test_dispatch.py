@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from actions import ActionDefinition
 from actions.models import Action
-from runs import dispatch, lifecycle
+from runs import dispatch, lifecycle, turns
 from runs.dispatch import Lease
 from runs.models import Batch, BatchStatus, ReadyRun, Run, RunStatus, WorkspaceTurn
 from tests.factories import Member, launch, member, numbers, reread
@@ -80,7 +80,7 @@ def test_each_claim_of_a_batch_raises_its_attempt(acme: Member, double: ActionDe
         assert lease.attempt == attempt
         assert put_back(lease)
         assert not put_back(lease)
-        dispatch.restore_lost_ready_runs()
+        turns.restore_lost_ready_runs()
 
 
 def test_only_known_actions_are_claimed(acme: Member, double: ActionDefinition, count_up: ActionDefinition) -> None:
@@ -154,7 +154,7 @@ def test_claimers_side_by_side_never_get_the_same_batch(
 
     taken = [one for part in side_by_side(*[claim_all] * 4) for one in part]
     assert len({batch_id for batch_id, _ in taken}) == len(taken)
-    dispatch.restore_lost_ready_runs()
+    turns.restore_lost_ready_runs()
     taken += claim_all()
     assert sorted(batch_id for batch_id, _ in taken) == sorted(Batch.objects.values_list("pk", flat=True))
     assert {attempt for _, attempt in taken} == {1}
@@ -210,7 +210,7 @@ def test_the_last_claim_of_a_run_and_a_release_do_not_deadlock_or_lose_the_run(
             assert time.monotonic() < deadline
             time.sleep(0.01)
         assert put_back(released)
-        dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
+        turns.make_ready(run.pk, run.workspace_id, run.action_id)
     thread.join(10)
     assert [lease and lease.first_index for lease in claimed] == [1]
     assert ReadyRun.objects.filter(run=run).exists()
@@ -290,7 +290,7 @@ def test_a_run_leaves_the_candidates_with_its_last_ready_batch(acme: Member, dou
 def test_make_ready_twice_keeps_the_first_place(acme: Member, double: ActionDefinition) -> None:
     run = launch("double", numbers(1), by=acme)
     turn = ReadyRun.objects.get().turn
-    dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
+    turns.make_ready(run.pk, run.workspace_id, run.action_id)
     assert ReadyRun.objects.get().turn == turn
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from actions import ActionDefinition, action
 from actions.models import Action
-from runs import dispatch, recovery
+from runs import recovery, turns
 from runs.chunks import DoneBits, unpack_lines
 from runs.inputs import default_batch_size
 from runs.models import Batch, BatchStatus, InputChunk, ReadyRun, Run, RunStatus, RunTransition
@@ -491,7 +491,7 @@ def test_a_launch_that_breaks_off_leaves_nothing_behind(
     def broken(*_: Any) -> None:
         raise OperationalError("the database is away")
 
-    monkeypatch.setattr(dispatch, "make_ready", broken)
+    monkeypatch.setattr(turns, "make_ready", broken)
     answer = api.post(PATH, {"inputs": numbers(count), "batch_size": 1})
     assert (answer.status_code, answer.json()["error_label"]) == (503, "UNAVAILABLE")
     assert rows() == before
@@ -534,4 +534,4 @@ def test_a_launch_takes_few_queries_whatever_its_size(
     api.get("/v1/runs")  # writes down that the key was used this minute
     with django_assert_max_num_queries(16):
         assert api.post(PATH, {"inputs": numbers(count)}).status_code == 202
-    assert dispatch.ready_count(limit=1_000) == min(-(-count // 16), 16) if count < 8_000 else 40
+    assert turns.ready_count(limit=1_000) == min(-(-count // 16), 16) if count < 8_000 else 40

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from actions import ActionDefinition, ActionError, Context, Retry, action
 from actions.models import Action
 from rest.errors import Unavailable
-from runs import checkpoint, dispatch, doorbell, execution, live, notices, recovery
+from runs import checkpoint, dispatch, doorbell, execution, live, notices, recovery, turns
 from runs.checkpoint import LeaseLost, Outcome
 from runs.dispatch import Lease
 from runs.launch import LiveLaunch, prepare_live
@@ -559,7 +559,7 @@ def test_async_workers_leave_live_calls_alone(acme: Member, double: ActionDefini
     assert not ReadyRun.objects.exists()
     assert execution.execute_slice() is False
     assert recovery.sweep().rings == 0
-    assert (dispatch.restore_lost_ready_runs(), dispatch.ready_count(limit=10)) == (0, 0)
+    assert (turns.restore_lost_ready_runs(), turns.ready_count(limit=10)) == (0, 0)
     assert reread(run).status == RunStatus.QUEUED
     assert claim() is not None
     expire()

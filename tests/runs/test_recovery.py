@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from actions import ActionDefinition
 from actions.models import Action
-from runs import dispatch, doorbell, lifecycle, recovery
+from runs import dispatch, doorbell, lifecycle, recovery, turns
 from runs.models import Batch, BatchStatus, ReadyRun, Run, RunProgress, RunStatus, RunTransition, WorkspaceTurn
 from tests.factories import Member, counts, launch, numbers, reread, work
 
@@ -64,7 +64,7 @@ def test_a_run_that_may_not_execute_is_not_put_in_line(
 def test_a_ready_row_without_a_batch(acme: Member, double: ActionDefinition) -> None:
     run = launch("double", numbers(1), by=acme)
     work()
-    dispatch.make_ready(run.pk, run.workspace_id, run.action_id)
+    turns.make_ready(run.pk, run.workspace_id, run.action_id)
     assert recovery.sweep().stale_ready_runs == 1
     assert not ReadyRun.objects.exists()
 

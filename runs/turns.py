@@ -1,0 +1,102 @@
+"""Whose turn it is: which runs have a batch to claim, and in which order they are served.
+
+The tables ReadyRun and WorkspaceTurn are written here. Both can be made anew from the others: what a race leaves wrong
+the sweep sets right (`restore_lost_ready_runs`, `drop_stale_ready_runs`).
+"""
+
+from __future__ import annotations
+
+from django.db import connection
+from django.db.models import Exists, OuterRef
+
+from runs.models import EXECUTABLE, Batch, BatchStatus, ExecutionMode, ReadyRun, Run
+
+SWEEP_STEP = 500
+
+
+def pass_turn(run_id: int, workspace_id: int, *, is_last: bool) -> None:
+    """Give the run its next turn, or take it from the ready ones when that was its last ready batch."""
+    names = {"run": run_id, "workspace": workspace_id}
+    with connection.cursor() as cursor:
+        if is_last:
+            # Whoever makes a batch of the run ready locks the turn first, so this is in line behind it and then
+            # sees its batch. The ready row first would deadlock with it.
+            cursor.execute(_LOCK_TURN, names)
+        cursor.execute(_LAST_TURN if is_last else _NEXT_TURN, names)
+
+
+_NEXT_TURN = """
+WITH workspace AS (
+    UPDATE runs_workspaceturn AS own
+       SET served_turn = GREATEST(own.served_turn, ready.turn), last_turn = GREATEST(own.last_turn, ready.turn) + 1
+      FROM runs_readyrun AS ready
+     WHERE own.workspace_id = %(workspace)s AND ready.run_id = %(run)s
+    RETURNING own.last_turn
+)
+UPDATE runs_readyrun SET turn = workspace.last_turn FROM workspace WHERE run_id = %(run)s
+"""
+
+_LOCK_TURN = "SELECT FROM runs_workspaceturn WHERE workspace_id = %(workspace)s FOR NO KEY UPDATE"
+
+_LAST_TURN = """
+WITH served AS (
+    DELETE FROM runs_readyrun
+     WHERE run_id = %(run)s
+       AND NOT EXISTS (SELECT FROM runs_batch WHERE run_id = %(run)s AND status = 'READY')
+    RETURNING turn
+)
+UPDATE runs_workspaceturn AS own SET served_turn = GREATEST(own.served_turn, served.turn)
+  FROM served WHERE own.workspace_id = %(workspace)s
+"""
+
+_MAKE_READY = """
+WITH virtual_time AS (
+    SELECT COALESCE(max(served_turn), 0) AS now FROM runs_workspaceturn
+), workspace AS (
+    INSERT INTO runs_workspaceturn AS own (workspace_id, last_turn, served_turn)
+    SELECT %(workspace)s, virtual_time.now + 1, 0 FROM virtual_time
+    ON CONFLICT (workspace_id) DO UPDATE SET last_turn = GREATEST(own.last_turn + 1, EXCLUDED.last_turn)
+    RETURNING last_turn
+)
+INSERT INTO runs_readyrun (run_id, workspace_id, action_id, turn)
+SELECT %(run)s, %(workspace)s, %(action)s, workspace.last_turn FROM workspace
+ON CONFLICT (run_id) DO NOTHING
+"""
+
+
+def make_ready(run_id: int, workspace_id: int, action_id: int) -> None:
+    """Put a run that has a ready batch in line: after its workspace's others, at its workspace's turn among all."""
+    with connection.cursor() as cursor:
+        cursor.execute(_MAKE_READY, {"run": run_id, "workspace": workspace_id, "action": action_id})
+
+
+def make_unready(run_id: int) -> None:
+    """Take a run out of the candidates: nobody claims a batch of it from here on."""
+    ReadyRun.objects.filter(pk=run_id).delete()
+
+
+def restore_lost_ready_runs() -> int:
+    """Put runs that have a ready batch back among the candidates, where a race left them out. Returns how many."""
+    ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
+    listed = ReadyRun.objects.filter(pk=OuterRef("pk"))
+    runs = Run.objects.places().filter(
+        Exists(ready), ~Exists(listed), status__in=EXECUTABLE, execution_mode=ExecutionMode.ASYNC
+    )
+    lost = runs.order_by("pk")[:SWEEP_STEP]
+    for run in lost:
+        make_ready(run.pk, run.workspace_id, run.action_id)
+    return len(lost)
+
+
+def drop_stale_ready_runs() -> int:
+    """Take runs without a batch to claim out of the candidates, where a race left them in. Returns how many."""
+    ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
+    executable = Run.objects.filter(pk=OuterRef("pk"), status__in=EXECUTABLE)
+    deleted, _ = ReadyRun.objects.filter(~Exists(ready) | ~Exists(executable)).delete()
+    return deleted
+
+
+def ready_count(limit: int) -> int:
+    """Return how many batches could be claimed now, counting no further than `limit`."""
+    claimable = ReadyRun.objects.filter(action__paused=False)
+    return Batch.objects.filter(status=BatchStatus.READY, run__in=claimable.values("run_id"))[:limit].count()

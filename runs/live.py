@@ -128,7 +128,7 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
         if notices.wait(run.uid) or time.monotonic() >= look_at:
             status, now = _status(run), time.monotonic()
             if status in TERMINAL:
-                return Run.objects.with_progress().get(pk=run.pk)
+                return Run.objects.for_answer().get(pk=run.pk)
             if status == RunStatus.QUEUED and now >= withdraw_at and withdraw(run):
                 raise _not_taken()
             if status == RunStatus.RUNNING:
@@ -136,6 +136,8 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
             if now >= give_up_at:
                 for batch in Batch.objects.of_live_calls().filter(run=run):
                     _end(batch, now=timezone.now(), seen_at=_last_sign_of_life(batch))
+            if now >= give_up_at + LOOK_S:
+                raise Unavailable("What became of the call cannot be found out now: look at its run later.")
             look_at = min(now + LOOK_S, max(withdraw_at, now + notices.WAIT_S), give_up_at) if status else now
             connection.close()  # a slow call holds a thread, and need not hold a database connection as well
         if has_hung_up():

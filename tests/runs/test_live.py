@@ -463,14 +463,18 @@ def test_a_notice_that_was_lost_costs_time_and_nothing_else(
 def test_a_notice_that_comes_too_early_is_no_answer(
     api: Api, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ring = doorbell.ring
+    looked, look = [], live._status
 
-    def ring_and_mislead(*arguments: Any, **named: Any) -> bool:
+    def mislead(*_: Any, **__: Any) -> bool:
         notices.post(Run.objects.get().uid)
-        return ring(*arguments, **named)
+        return True
 
-    monkeypatch.setattr(doorbell, "ring", ring_and_mislead)
-    assert call(api, DOUBLE, {"input": {"n": 2}}).json() == {"n": 4}
+    monkeypatch.setattr(doorbell, "ring", mislead)
+    monkeypatch.setattr(live, "_status", lambda run: looked.append(run) or look(run))
+    (answer,) = answers(
+        lambda: api.post(DOUBLE, {"input": {"n": 2}}), work=lambda: bool(looked) and execution.execute_live()
+    )
+    assert answer.json() == {"n": 4}
 
 
 def test_a_caller_that_hung_up_frees_its_place_and_its_call_goes_on(
@@ -549,6 +553,18 @@ def test_a_process_that_records_is_not_killed(
     monkeypatch.setattr(checkpoint, "write", noted("recorded", checkpoint.write))
     assert call(api, DOUBLE, {"input": {"n": 2}}).json() == {"n": 4}
     assert happened[:2] == ["spared", "recorded"]
+
+
+@pytest.mark.usefixtures("nobody_works")
+def test_a_call_whose_end_nobody_can_make_out_is_not_waited_for(
+    api: Api, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No call is ever STOPPED. Should one be, the thread that waits for it does not stay with it."""
+    monkeypatch.setattr(live, "LOOK_S", 0.1)
+    monkeypatch.setattr(live, "GIVE_UP_AFTER_S", 0.1)
+    Action.objects.create(name="double", timeout_s=0.1)
+    monkeypatch.setattr(doorbell, "ring", lambda **_: bool(Run.objects.update(status=RunStatus.STOPPED)))
+    unavailable(api.post(DOUBLE, {"input": {"n": 1}}))
 
 
 # --- Live workers and the others ------------------------------------------------------------------------------

@@ -105,7 +105,7 @@ class Installation:
             assert self.is_up(name), f"{name} ended at its start\n{self.logs()}"
         try:
             seen = self.client.get("/readyz").json()
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):  # it listens before it can answer
             return False
         workers = seen["workers"]
         answers = {

@@ -105,6 +105,8 @@ REDIS_URL = required(
     "REDIS_URL", "name a Redis 7+ or Valkey 8+ server, or use `make run`, which starts an embedded one"
 )
 
+RUNYARD_WEB_THREADS = web_threads()
+
 DATABASES = {"default": database.configure(DATABASE_URL)}
 REDIS_CLIENT_URL = REDIS_URL.replace("redis+socket://", "unix://", 1)  # as redis-py spells what Celery takes
 
@@ -125,6 +127,8 @@ REST_FRAMEWORK = {
 # --- Celery ---------------------------------------------------------------------------------------------------
 
 CELERY_BROKER_URL = REDIS_URL
+# A connection for each thread that may ring at once: who finds none free would take the broker for away.
+CELERY_BROKER_POOL_LIMIT = RUNYARD_WEB_THREADS
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_keepalive": True, "health_check_interval": 25}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
@@ -161,7 +165,7 @@ RUNYARD_LEASE_SECONDS = at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
 
 RUNYARD_RATE_LIMIT = rate("RUNYARD_RATE_LIMIT", "600/m")
 # Callers that wait for a live call hold a web thread each: the other half of the threads is for everybody else.
-HALF_OF_THE_THREADS = max(1, web_threads() // 2)
+HALF_OF_THE_THREADS = max(1, RUNYARD_WEB_THREADS // 2)
 RUNYARD_MAX_LIVE_CALLS = between("RUNYARD_MAX_LIVE_CALLS", HALF_OF_THE_THREADS, 1, HALF_OF_THE_THREADS)
 RUNYARD_LIVE_WAIT_SECONDS = at_least("RUNYARD_LIVE_WAIT_SECONDS", 15)
 

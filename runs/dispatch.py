@@ -53,11 +53,13 @@ class Lease:
     is_live: bool
 
 
+# In this and the next the batch is found by its id alone: the innermost query has looked at its status and locked it.
+# With the status asked for again PostgreSQL may go through all ready batches, when its statistics are of a quiet time.
 _CLAIM = """
 UPDATE runs_batch AS batch
    SET status = 'LEASED', attempt = batch.attempt + 1, worker = %(worker)s, ready_at = NULL,
        leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
- WHERE batch.status = 'READY' AND batch.id = (
+ WHERE batch.id = (
        SELECT first.id
          FROM (SELECT ready.run_id, ready.turn
                  FROM runs_readyrun AS ready JOIN actions_action AS action ON action.id = ready.action_id
@@ -77,11 +79,11 @@ _CLAIM_LIVE = """
 UPDATE runs_batch AS batch
    SET status = 'LEASED', attempt = batch.attempt + 1, worker = %(worker)s,
        leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
- WHERE batch.status = 'READY' AND batch.id = (
+ WHERE batch.id = (
        SELECT waiting.id
          FROM runs_run AS run
               JOIN actions_action AS action ON action.id = run.action_id
-              JOIN runs_batch AS waiting ON waiting.run_id = run.id
+              JOIN runs_batch AS waiting ON waiting.run_id = run.id AND waiting.first_index = 0
         WHERE run.execution_mode = 'LIVE' AND run.status = 'QUEUED' AND waiting.status = 'READY'
           AND run.action_name = ANY(%(actions)s) AND NOT action.paused
         ORDER BY run.created_at, run.id LIMIT 1 FOR UPDATE OF waiting SKIP LOCKED)

@@ -11,8 +11,8 @@ from typing import Any
 
 import structlog
 from celery import current_app
-from kombu import Connection
-from kombu.pools import producers
+from django.conf import settings
+from kombu import Connection, pools
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +29,7 @@ RUNS = Bell("runs", "runs.wake")
 LIVE = Bell("live", "runs.wake_live")
 
 MAX_RINGS = 16  # more bells than that wake nobody sooner: each waking worker that finds work rings again
+MAX_WAKES_WAITING = 1_000  # while no worker runs nobody takes them out, and what they tell of is in the database
 PAUSE_AFTER_FAILURE_S = 2.0
 EXPIRES_S = 60
 
@@ -39,6 +40,9 @@ _GIVE_UP_FAST = {
     "max_retries": 0,
 }
 
+# Celery sets it too, but only when it makes a pool of its own.
+pools.set_limit(settings.CELERY_BROKER_POOL_LIMIT)
+
 _silent_until = 0.0
 
 
@@ -48,8 +52,9 @@ def ring(times: int = 1, bell: Bell = RUNS) -> bool:
     if time.monotonic() < _silent_until:
         return False
     try:
-        with producers[_connection()].acquire(block=True, timeout=1) as producer:
-            for _ in range(min(times, MAX_RINGS)):
+        with pools.producers[_connection()].acquire(block=True, timeout=1) as producer:
+            room = MAX_WAKES_WAITING - _waiting(producer.channel, bell)
+            for _ in range(min(times, MAX_RINGS, room)):
                 current_app.send_task(bell.task, queue=bell.queue, producer=producer, retry=False, expires=EXPIRES_S)
     except Exception as error:  # kombu, redis and socket errors alike: none of them is the caller's trouble
         _silent_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
@@ -62,11 +67,14 @@ def count(bell: Bell = RUNS) -> int | None:
     """Return how many wakes of `bell` wait in the broker; None when it cannot say."""
     try:
         with _connection() as connection:
-            channel: Any = connection.default_channel
-            return int(channel.client.llen(bell.queue))
+            return _waiting(connection.default_channel, bell)
     except Exception as error:
         log.warning("wakes_not_counted", error=f"{type(error).__name__}: {error}")
         return None
+
+
+def _waiting(channel: Any, bell: Bell) -> int:
+    return int(channel.client.llen(bell.queue))
 
 
 def _connection() -> Connection:

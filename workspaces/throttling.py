@@ -44,7 +44,6 @@ log = structlog.get_logger(__name__)
 
 GIVE_UP_S = 0.1
 PAUSE_S = 5.0
-MAX_CONNECTIONS = 32  # of one process; a thread that finds none free waits, no longer than for an answer
 PER = {"s": RateLimitItemPerSecond, "m": RateLimitItemPerMinute, "h": RateLimitItemPerHour, "d": RateLimitItemPerDay}
 
 
@@ -123,7 +122,7 @@ class _Store:
     def __init__(self, url: str) -> None:
         pool = redis.BlockingConnectionPool.from_url(
             url,
-            max_connections=MAX_CONNECTIONS,
+            max_connections=settings.RUNYARD_WEB_THREADS,  # a thread that finds none free would take Redis for away
             timeout=GIVE_UP_S,
             socket_timeout=GIVE_UP_S,
             socket_connect_timeout=GIVE_UP_S,

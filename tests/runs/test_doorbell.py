@@ -6,10 +6,12 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from celery import current_app
+from kombu import pools
 
 from actions import ActionDefinition
 from runs import doorbell, tasks
@@ -114,3 +116,25 @@ def test_a_wake_rings_again_when_it_found_work(acme: Member, double: ActionDefin
     bell.delete(doorbell.RUNS.queue)
     tasks.wake()
     assert wakes(bell) == []
+
+
+def test_no_more_wakes_than_anybody_needs(bell: Any) -> None:
+    """Without workers every launch would leave some behind."""
+    bell.lpush(doorbell.RUNS.queue, *["a wake"] * (doorbell.MAX_WAKES_WAITING - 3))
+    assert doorbell.ring(16)
+    assert doorbell.count() == doorbell.MAX_WAKES_WAITING
+    assert doorbell.ring()
+    assert doorbell.count() == doorbell.MAX_WAKES_WAITING
+
+
+def test_as_many_may_ring_at_once_as_there_are_threads(settings: Any, bell: Any) -> None:
+    """Each holds its connection until all have one: whoever found none free would take the broker for away."""
+    everybody = threading.Barrier(settings.RUNYARD_WEB_THREADS)
+
+    def hold() -> bool:
+        with pools.producers[doorbell._connection()].acquire(block=True, timeout=10):
+            everybody.wait(10)
+        return True
+
+    with ThreadPoolExecutor(settings.RUNYARD_WEB_THREADS) as threads:
+        assert all(threads.map(lambda _: hold(), range(settings.RUNYARD_WEB_THREADS)))

@@ -80,10 +80,10 @@ def end_calls_of_the_dead(**_: Any) -> None:
 
 
 def _end_calls_of_the_dead() -> None:
-    from runs import live  # the models are not loaded when this module is
+    from runs import lost_calls  # the models are not loaded when this module is
 
     try:
-        live.end_calls_of_dead_siblings(now=timezone.now())
+        lost_calls.end_calls_of_dead_siblings(now=timezone.now())
     except (DatabaseError, InterfaceError) as error:  # the sweep finds them
         log.warning("calls_of_the_dead_not_ended", error=str(error).strip())
     finally:

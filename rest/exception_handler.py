@@ -42,7 +42,10 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     elif _is_database_away(exc):
         logger.warning("The database did not answer", exc_info=exc)
     set_rollback()
-    return Response(error.body(current_request_id()), status=error.status_code, headers=error.headers)
+    response = Response(error.body(current_request_id()), status=error.status_code, headers=error.headers)
+    # Django would log a 5xx as an error of its own: a busy service is none, and what is one has been logged above.
+    response._has_been_logged = error.status_code >= 500  # type: ignore[attr-defined]
+    return response
 
 
 def as_api_error(exc: Exception, context: Mapping[str, Any]) -> ApiError:

@@ -5,19 +5,21 @@ Every part is safe to run at any time, twice at once, and after any crash.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from runs import dispatch, doorbell, lifecycle, live, turns
+from runs import dispatch, doorbell, lifecycle, lost_calls, turns
 from runs.models import Run, RunStatus
 
 log = structlog.get_logger(__name__)
 
 MAX_WAKES_WAITING = 64
+TOLD = ("expired_leases", "lost_ready_runs", "ended_live_calls")  # what should not have to be found
 LIVE_RINGS_AFTER = timedelta(seconds=1)
 
 
@@ -36,26 +38,36 @@ class Found:
 
 
 def sweep(*, now: datetime | None = None) -> Found:
-    """Set right what is overdue or was lost, and ring for what is ready. Returns what it found."""
+    """Set right what is overdue or was lost, and ring for what is ready. Returns what it found.
+
+    A part that fails is not in the way of the others; its error is raised at the end.
+    """
     now = now or timezone.now()
-    found = Found(
-        expired_leases=dispatch.expire_leases(),
-        due_batches=dispatch.wake_due(now=now),
-        due_runs=queue_due_runs(now=now),
-        stale_ready_runs=turns.drop_stale_ready_runs(),
-        lost_ready_runs=turns.restore_lost_ready_runs(),
-        ended_live_calls=live.end_overdue(now=now),
-        rings=ring_for_ready(),
-        live_rings=ring_for_live(now=now),
-    )
-    if found.expired_leases or found.lost_ready_runs or found.ended_live_calls:
-        log.info(
-            "sweep_found",
-            expired_leases=found.expired_leases,
-            lost_ready_runs=found.lost_ready_runs,
-            ended_live_calls=found.ended_live_calls,
-        )
-    return found
+    parts: dict[str, Callable[[], int]] = {
+        "expired_leases": dispatch.expire_leases,
+        "due_batches": lambda: dispatch.wake_due(now=now),
+        "due_runs": lambda: queue_due_runs(now=now),
+        "stale_ready_runs": turns.drop_stale_ready_runs,
+        "lost_ready_runs": turns.restore_lost_ready_runs,
+        "ended_live_calls": lambda: lost_calls.end_overdue(now=now),
+        "rings": ring_for_ready,
+        "live_rings": lambda: ring_for_live(now=now),
+    }
+    counts: dict[str, int] = {}
+    failures: list[Exception] = []
+    for name, part in parts.items():
+        try:
+            counts[name] = part()
+        except (OperationalError, InterfaceError):  # the database is away: the others would fail as well
+            raise
+        except Exception as error:
+            log.error("sweep_part_failed", part=name, exc_info=error)
+            failures.append(error)
+    if told := {name: counts[name] for name in TOLD if counts.get(name)}:
+        log.info("sweep_found", **told)
+    if failures:
+        raise failures[0]
+    return Found(**counts)
 
 
 def queue_due_runs(*, now: datetime, limit: int = dispatch.SWEEP_STEP) -> int:

@@ -8,12 +8,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
+from django.utils import timezone
 
-from runs import execution
-from tests.factories import Api
+from runs import dispatch, execution
+from runs.dispatch import Lease
+from runs.launch import LiveLaunch, prepare_live
+from runs.models import Batch, BatchStatus, ResultChunk, Run, RunStatus, RunTransition
+from tests.factories import Api, counts, inputs_of, member, reread
 
 PATIENCE_S = 60.0  # bounds a wait; says nothing about how long anything should take
 
@@ -46,3 +51,30 @@ def _apart(request: Callable[[], Any]) -> Any:
         return request()
     finally:
         connection.close()
+
+
+def stored(**changes: Any) -> Run:
+    """Store a live call of `double` that nobody waits for; `changes` are columns of its row."""
+    asked = LiveLaunch(input={"n": 2})
+    found = member()
+    prepared = prepare_live("double", asked, workspace=found.workspace, user=found.user, now=timezone.now())
+    run = prepared.store()
+    Run.objects.filter(pk=run.pk).update(**changes)
+    return reread(run)
+
+
+def claim() -> Lease | None:
+    return dispatch.claim_live(worker=execution.worker_name(), actions=["double"], now=timezone.now())
+
+
+def expire() -> None:
+    Batch.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+
+
+def assert_ended_once(run: Run, label: str) -> None:
+    run = reread(run)
+    assert (run.status, run.last_error["label"], counts(run)) == (RunStatus.FAILED, label, (0, 1, 0, 0))
+    assert ResultChunk.objects.filter(run=run).count() == 1
+    assert Batch.objects.get(run=run).status == BatchStatus.DONE
+    assert RunTransition.objects.filter(run=run, to_status=RunStatus.FAILED).count() == 1
+    assert inputs_of(run)[0]["last_error"]["label"] == label

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -23,13 +21,12 @@ from pydantic import BaseModel, ConfigDict
 from actions import ActionDefinition, ActionError, Context, Retry, action
 from actions.models import Action
 from rest.errors import Unavailable
-from runs import checkpoint, dispatch, doorbell, execution, live, notices, recovery, turns
-from runs.checkpoint import LeaseLost, Outcome
-from runs.dispatch import Lease
-from runs.launch import LiveLaunch, prepare_live
-from runs.models import Batch, BatchStatus, ReadyRun, ResultChunk, Run, RunStatus, RunTransition
+from runs import checkpoint, dispatch, doorbell, execution, live, lost_calls, notices, recovery, turns
+from runs.checkpoint import Outcome
+from runs.launch import LiveLaunch
+from runs.models import Batch, ReadyRun, Run, RunStatus, RunTransition
 from tests.factories import KINDS, Api, Member, Number, counts, define, inputs_of, launch, member, outputs_of, reread
-from tests.runs.live_worker import PATIENCE_S, answers, call, until
+from tests.runs.live_worker import PATIENCE_S, answers, assert_ended_once, call, claim, expire, stored, until
 from workspaces.models import IdempotencyKey
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_live_calls")]
@@ -49,24 +46,6 @@ def nobody_works(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_of(answer: Any) -> Run:
     return Run.objects.with_progress().get(uid=answer.headers["X-Run-Uid"])
-
-
-def stored(**changes: Any) -> Run:
-    """Store a live call of `double` that nobody waits for; `changes` are columns of its row."""
-    asked = LiveLaunch(input={"n": 2})
-    found = member()
-    prepared = prepare_live("double", asked, workspace=found.workspace, user=found.user, now=timezone.now())
-    run = prepared.store()
-    Run.objects.filter(pk=run.pk).update(**changes)
-    return reread(run)
-
-
-def claim() -> Lease | None:
-    return dispatch.claim_live(worker=execution.worker_name(), actions=["double"], now=timezone.now())
-
-
-def expire() -> None:
-    Batch.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
 
 
 def rows() -> dict[str, int]:
@@ -482,11 +461,12 @@ def test_a_caller_that_hung_up_frees_its_place_and_its_call_goes_on(
 ) -> None:
     monkeypatch.setattr(notices, "WAIT_S", 0.1)
     asked = LiveLaunch(input={"n": 2})
-    with pytest.raises(Unavailable, match="hung up"):
+    with pytest.raises(Unavailable, match="hung up") as refused:
         live.call(
             "double", asked, workspace=acme.workspace, user=acme.user, now=timezone.now(), has_hung_up=lambda: True
         )
     run = Run.objects.get()
+    assert refused.value.headers["X-Run-Uid"] == str(run.uid)
     assert run.status == RunStatus.QUEUED
     assert execution.execute_live()
     assert (reread(run).status, outputs_of(run)) == (RunStatus.SUCCEEDED, [{"n": 4}])
@@ -496,7 +476,7 @@ def test_a_caller_that_hung_up_frees_its_place_and_its_call_goes_on(
 
 def test_a_worker_that_is_silent_is_not_waited_for_for_ever(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its lease is renewed on and on, and its process neither ends the call nor dies: nobody else would end this."""
-    monkeypatch.setattr(live, "GIVE_UP_AFTER_S", 0.2)
+    monkeypatch.setattr(lost_calls, "GIVE_UP_AFTER_S", 0.2)
     monkeypatch.setattr(notices, "WAIT_S", 0.1)
     define("process", lambda n: n, timeout_s=0.1)
     failed(
@@ -534,7 +514,7 @@ def test_an_outcome_that_cannot_be_recorded_within_the_lease_is_lost(
         with pytest.raises(OperationalError):
             execution.execute_live()
     time.sleep(0.3)
-    assert live.end_overdue(now=timezone.now()) == 1
+    assert lost_calls.end_overdue(now=timezone.now()) == 1
     assert_ended_once(run, "WORKER_LOST")
 
 
@@ -561,10 +541,12 @@ def test_a_call_whose_end_nobody_can_make_out_is_not_waited_for(
 ) -> None:
     """No call is ever STOPPED. Should one be, the thread that waits for it does not stay with it."""
     monkeypatch.setattr(live, "LOOK_S", 0.1)
-    monkeypatch.setattr(live, "GIVE_UP_AFTER_S", 0.1)
+    monkeypatch.setattr(lost_calls, "GIVE_UP_AFTER_S", 0.1)
     Action.objects.create(name="double", timeout_s=0.1)
     monkeypatch.setattr(doorbell, "ring", lambda **_: bool(Run.objects.update(status=RunStatus.STOPPED)))
-    unavailable(api.post(DOUBLE, {"input": {"n": 1}}))
+    answer = api.post(DOUBLE, {"input": {"n": 1}})
+    assert (answer.status_code, answer.json()["error_label"]) == (503, "UNAVAILABLE")
+    assert answer.headers["X-Run-Uid"] == answer.json()["params"]["run_uid"] == str(Run.objects.get().uid)
 
 
 # --- Live workers and the others ------------------------------------------------------------------------------
@@ -642,182 +624,6 @@ def test_taking_back_and_taking_at_once_exactly_one_does_it(
             assert reread(run).status == RunStatus.SUCCEEDED
     assert all(won.values()), won  # or the two never met
     assert rows()["InputSet"] == rows()["Run"] == won["claim"]
-
-
-# --- Calls whose worker or caller is gone ---------------------------------------------------------------------
-
-
-def assert_ended_once(run: Run, label: str) -> None:
-    run = reread(run)
-    assert (run.status, run.last_error["label"], counts(run)) == (RunStatus.FAILED, label, (0, 1, 0, 0))
-    assert ResultChunk.objects.filter(run=run).count() == 1
-    assert Batch.objects.get(run=run).status == BatchStatus.DONE
-    assert RunTransition.objects.filter(run=run, to_status=RunStatus.FAILED).count() == 1
-    assert inputs_of(run)[0]["last_error"]["label"] == label
-
-
-def test_a_call_whose_worker_went_silent_is_ended_once(acme: Member, double: ActionDefinition) -> None:
-    run = stored()
-    lease = claim()
-    assert lease is not None
-    assert live.end_overdue(now=timezone.now()) == 0  # it is at work
-    expire()
-    assert recovery.sweep().ended_live_calls == 1
-    assert recovery.sweep().ended_live_calls == 0
-    assert_ended_once(run, "WORKER_LOST")
-    with pytest.raises(LeaseLost):
-        checkpoint.write(lease, [Outcome(0, 1, 0.0, 0.0, outputs=[b"1"])], release=True)
-    assert dispatch.renew(lease.batch_id, lease.attempt) is False
-    assert_ended_once(run, "WORKER_LOST")
-
-
-@pytest.mark.parametrize(("started_s_ago", "label"), [(66, "WORKER_LOST"), (90, "TIMEOUT")], ids=["died", "hung"])
-def test_a_worker_that_lived_past_the_limit_took_too_long(
-    acme: Member, double: ActionDefinition, settings: Any, started_s_ago: int, label: str
-) -> None:
-    """Both are found past the limit of 60 s; of the first nothing was heard in its last seconds."""
-    settings.RUNYARD_LEASE_SECONDS = 15
-    run = stored()
-    claim()
-    expire()
-    Run.objects.update(started_at=timezone.now() - timedelta(seconds=started_s_ago))
-    assert live.end_overdue(now=timezone.now()) == 1
-    assert_ended_once(run, label)
-
-
-def test_a_process_that_was_killed_at_the_limit_is_told_of_by_the_next(acme: Member, double: ActionDefinition) -> None:
-    """It held the interpreter, so that it renewed nothing either."""
-    run = stored()
-    dispatch.claim_live(worker=dead_sibling(), actions=["double"], now=timezone.now())
-    expire()
-    Run.objects.update(started_at=timezone.now() - timedelta(seconds=61.1))
-    assert live.end_overdue(now=timezone.now()) == 0
-    assert live.end_calls_of_dead_siblings(now=timezone.now()) == 1
-    assert_ended_once(run, "TIMEOUT")
-
-
-def end(batch: Batch, **how: Any) -> bool:
-    return live._end(batch, now=timezone.now(), seen_at=timezone.now(), **how)
-
-
-def test_a_worker_that_renewed_or_ended_in_time_is_left_alone(
-    acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = stored()
-    lease = claim()
-    assert lease is not None
-    expire()
-    overdue = list(Batch.objects.of_live_calls().overdue())
-    dispatch.renew(lease.batch_id, lease.attempt)
-    assert [end(batch, if_overdue=True) for batch in overdue] == [False]
-    checkpoint.write(lease, [Outcome(0, 1, 0.0, 0.0, outputs=[b"1"])], release=True)
-    assert [end(batch) for batch in overdue] == [False]
-    assert (reread(run).status, outputs_of(run)) == (RunStatus.SUCCEEDED, [1])
-
-
-def test_two_who_end_a_call_and_its_worker_at_once_record_one_end(
-    acme: Member, double: ActionDefinition, side_by_side: SideBySide
-) -> None:
-    def record(lease: Lease) -> bool:
-        try:
-            checkpoint.write(lease, [Outcome(0, 1, 0.0, 0.0, outputs=[b"1"])], release=True)
-        except LeaseLost:
-            return False
-        return True
-
-    def end_all() -> bool:
-        return sum(end(batch) for batch in Batch.objects.of_live_calls()) > 0
-
-    for _ in range(12):
-        run = stored()
-        lease = claim()
-        expire()
-        won = side_by_side(
-            end_all, end_all, lambda lease=lease: record(lease), lambda: live.end_overdue(now=timezone.now())
-        )
-        assert sum(won) == 1
-        assert (reread(run).progress.remaining, reread(run).status) == (0, "SUCCEEDED" if won[2] else "FAILED")
-        assert ResultChunk.objects.filter(run=run).count() == 1
-
-
-def test_one_who_takes_over_from_another_who_took_over(
-    acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = stored()
-    claim()
-    write, others = checkpoint.write, []
-
-    def write_late(*arguments: Any, **named: Any) -> None:
-        monkeypatch.setattr(checkpoint, "write", write)
-        others.append(end(Batch.objects.get()))
-        write(*arguments, **named)
-
-    monkeypatch.setattr(checkpoint, "write", write_late)
-    assert end(Batch.objects.get()) is False
-    assert others == [True]
-    assert_ended_once(run, "WORKER_LOST")
-
-
-def test_a_call_that_nobody_took_and_nobody_waits_for_is_ended(
-    acme: Member, double: ActionDefinition, settings: Any
-) -> None:
-    settings.RUNYARD_LIVE_WAIT_SECONDS, settings.RUNYARD_LEASE_SECONDS = 5, 10
-    now = timezone.now()
-    waiting, forgotten = stored(created_at=now - timedelta(seconds=14)), stored(created_at=now - timedelta(seconds=16))
-    assert live.end_overdue(now=now) == 1
-    assert_ended_once(forgotten, "WORKER_LOST")
-    assert reread(waiting).status == RunStatus.QUEUED
-    assert claim().run_id == waiting.pk
-    assert claim() is None
-
-
-def test_one_who_died_between_taking_over_and_recording_is_followed_by_the_next(
-    acme: Member, double: ActionDefinition
-) -> None:
-    run = stored()
-    lease = claim()
-    assert lease is not None
-    assert dispatch.take_over(lease.batch_id, lease.attempt) is not None
-    assert live.end_overdue(now=timezone.now()) == 0
-    expire()
-    assert live.end_overdue(now=timezone.now()) == 1
-    assert_ended_once(run, "WORKER_LOST")
-
-
-def dead_sibling() -> str:
-    """Return the name of a process of this worker that has ended."""
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return f"{socket.gethostname()}:{execution.POOL}:{process.pid}"
-
-
-def test_calls_of_a_dead_process_are_ended_by_the_one_that_takes_its_place(
-    acme: Member, double: ActionDefinition
-) -> None:
-    workers = {
-        "dead": dead_sibling(),
-        "alive": execution.worker_name(),
-        "another worker's": dead_sibling().replace(execution.POOL, "another"),
-        "another machine's": f"other{dead_sibling()}",
-    }
-    runs = {}
-    for whose, name in workers.items():
-        runs[whose] = stored()
-        assert dispatch.claim_live(worker=name, actions=["double"], now=timezone.now()) is not None
-    assert live.end_calls_of_dead_siblings(now=timezone.now()) == 1
-    assert live.end_calls_of_dead_siblings(now=timezone.now()) == 0
-    assert_ended_once(runs.pop("dead"), "WORKER_LOST")
-    assert {reread(run).status for run in runs.values()} == {RunStatus.RUNNING}
-
-
-def test_who_waits_hears_of_the_end_from_the_sweep(api: Api, double: ActionDefinition) -> None:
-    def work() -> bool:
-        if claim() is None:
-            return False
-        expire()
-        return bool(live.end_overdue(now=timezone.now()))
-
-    failed(answers(lambda: api.post(DOUBLE, {"input": {"n": 1}}), work=work)[0], 424, "WORKER_LOST")
 
 
 def test_the_sweep_rings_for_calls_whose_wake_was_lost(acme: Member, double: ActionDefinition) -> None:

@@ -12,9 +12,10 @@ from django.utils import timezone
 
 from actions import ActionDefinition
 from actions.models import Action
-from runs import dispatch, doorbell, lifecycle, recovery, turns
+from runs import dispatch, doorbell, lifecycle, lost_calls, recovery, turns
 from runs.models import Batch, BatchStatus, ReadyRun, Run, RunProgress, RunStatus, RunTransition, WorkspaceTurn
 from tests.factories import Member, counts, launch, numbers, reread, work
+from tests.runs.live_worker import stored
 
 pytestmark = pytest.mark.django_db
 
@@ -198,3 +199,25 @@ def test_a_stopped_runs_expired_batch_waits_with_it(acme: Member, double: Action
     assert recovery.sweep().expired_leases == 1
     assert not ReadyRun.objects.exists()
     assert work() == 0
+
+
+def test_a_part_that_fails_is_not_in_the_way_of_the_others(
+    acme: Member, double: ActionDefinition, bell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch("double", numbers(1), by=acme)
+    bell.delete(doorbell.RUNS.queue)
+
+    def broken(**_: Any) -> int:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(lost_calls, "end_overdue", broken)
+    with pytest.raises(RuntimeError, match="a defect"):
+        recovery.sweep()
+    assert bell.llen(doorbell.RUNS.queue) == 1
+
+
+def test_the_sweep_rings_for_live_calls_too(acme: Member, double: ActionDefinition, bell: Any) -> None:
+    bell.delete(doorbell.LIVE.queue)
+    stored(created_at=timezone.now() - timedelta(seconds=2))
+    assert recovery.sweep().live_rings == 1
+    assert bell.llen(doorbell.LIVE.queue) == 1

@@ -7,6 +7,8 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from config.environment import at_least
+
 CONNECT_TIMEOUT_S = 3
 # A client that is lost in the middle of a transaction (its machine off, the network parted, the process stopped) keeps
 # its locks until the server ends the session. Only time in which a transaction does nothing counts: not a migration's
@@ -38,8 +40,20 @@ CLIENT_OPTIONS = {
 }
 
 
+# Of the pool in a web process. Who finds no connection free for so long is answered 503, as is everybody while the
+# database is away; then each request tries anew, rather than wait for the pool's next try.
+POOL_WAIT_S = 3.0
+POOL_TRIES_S = 1.0
+IDLE_IN_POOL_S = 300.0
+
+is_shared_by_threads = False
+"""Set by `config.wsgi`, before the settings are read."""
+
+
 def configure(url: str) -> dict[str, Any]:
     """Return Django's settings for the server that DATABASE_URL names. What the URL itself says has precedence.
+
+    A process whose threads share connections takes one from a pool for each request.
 
     Raises ImproperlyConfigured for a URL that cannot be read or is of another engine.
     """
@@ -58,4 +72,13 @@ def configure(url: str) -> dict[str, Any]:
     # The server takes the last of two values for one setting.
     settings = " ".join([*(f"-c {name}={value}" for name, value in SERVER_SETTINGS.items()), own.get("options", "")])
     found["OPTIONS"] = {**CLIENT_OPTIONS, **own, "options": settings.strip()}
-    return {**found, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    if not is_shared_by_threads:
+        return {**found, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    found["OPTIONS"]["pool"] = {
+        "min_size": 1,
+        "max_size": at_least("RUNYARD_WEB_DATABASE_CONNECTIONS", 30),
+        "timeout": POOL_WAIT_S,
+        "reconnect_timeout": POOL_TRIES_S,
+        "max_idle": IDLE_IN_POOL_S,
+    }
+    return {**found, "CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}

@@ -1,8 +1,11 @@
-"""The web process's way in."""
+"""The web process's way in. Its many threads share few database connections; others have one of their own."""
 
 import os
 
 from django.core.wsgi import get_wsgi_application
 
+from config import database
+
+database.is_shared_by_threads = True
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()

@@ -28,7 +28,7 @@ SETTINGS = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "shared_buffers": "192MB",
-    "max_connections": "300",
+    "max_connections": "200",
     "max_wal_size": "2GB",
     "wal_compression": "on",
     "jit": "off",

@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
+from rest.database import give_connection_back
 from rest.errors import NotFound, Unavailable
 from runs import dispatch, launch, lost_calls, notices
 from runs.launch import LiveLaunch, PreparedRun
@@ -120,6 +121,7 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
     withdraw_at = time.monotonic() + settings.RUNYARD_LIVE_WAIT_SECONDS
     give_up_at, look_at = withdraw_at + timeout_s + lost_calls.GIVE_UP_AFTER_S, 0.0
     while True:
+        give_connection_back()  # a call that waits holds a thread, and need not hold a connection as well
         if notices.wait(run.uid) or time.monotonic() >= look_at:
             status, now = _status(run), time.monotonic()
             if status in TERMINAL:
@@ -134,7 +136,6 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
             if now >= give_up_at + LOOK_S:
                 raise _goes_on(run, "What became of the call cannot be found out now")
             look_at = min(now + LOOK_S, max(withdraw_at, now + notices.WAIT_S), give_up_at) if status else now
-            connection.close()  # a slow call holds a thread, and need not hold a database connection as well
         if has_hung_up():
             raise _goes_on(run, "The caller hung up")
 

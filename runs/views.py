@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 from uuid import UUID
@@ -18,6 +18,7 @@ from actions import catalogue
 from rest.body import release_large_body
 from rest.connection import has_hung_up
 from rest.cursor import read_cursor, write_cursor
+from rest.database import give_connection_back
 from rest.errors import NotFound
 from rest.json import JSONRenderer, RawJSON, dumps
 from rest.pagination import MAX_OFFSET, PageRequest, page_headers, read_page
@@ -227,9 +228,16 @@ def _stream(run: Run, renderer: Any) -> StreamingHttpResponse:
     outputs = results.stream(run)
     lines = results.as_csv(outputs, run.action_name) if renderer.format == "csv" else results.as_ndjson(outputs)
     charset = "; charset=utf-8" if renderer.format == "csv" else ""
-    response = StreamingHttpResponse(lines, content_type=renderer.media_type + charset)
+    response = StreamingHttpResponse(_without_connection(lines), content_type=renderer.media_type + charset)
     response["Content-Disposition"] = f'attachment; filename="{run.uid}.{renderer.format}"'
     return response
+
+
+def _without_connection(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Hold no database connection while a piece is on its way: readers may be slow."""
+    for piece in pieces:
+        give_connection_back()
+        yield piece
 
 
 def _headers(

@@ -1,6 +1,7 @@
 """Outgoing HTTP that cannot be turned against our own network. Knows no app and no settings.
 
 `Client(policy).fetch(...)` keeps connections, `fetch(..., policy=...)` is a one-off. Both raise an `EgressError`.
+`check_header` says before what they would say of a header.
 """
 
 from egress.answer import Answer
@@ -19,8 +20,11 @@ from egress.errors import (
     TooManyRedirects,
 )
 from egress.policy import Policy
+from egress.request import check_header
+from egress.urls import MAX_URL_LENGTH
 
 __all__ = [
+    "MAX_URL_LENGTH",
     "Answer",
     "BadAnswer",
     "BadRequest",
@@ -35,5 +39,6 @@ __all__ = [
     "TlsFailed",
     "TooLarge",
     "TooManyRedirects",
+    "check_header",
     "fetch",
 ]

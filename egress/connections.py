@@ -7,6 +7,7 @@ import functools
 import http.client
 import io
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -38,14 +39,22 @@ def default_tls() -> ssl.SSLContext:
         return _default_tls()
 
 
-_making_tls = threading.Lock()
-
-
 @functools.cache
 def _default_tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
     return context
+
+
+def _renew_lock() -> None:
+    global _making_tls
+    _making_tls = threading.Lock()
+
+
+_making_tls: threading.Lock
+_renew_lock()
+# The thread that holds it is not there in a forked process.
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class _Head(io.BufferedReader):

@@ -58,19 +58,24 @@ class Request:
         )
 
 
+def check_header(name: str, value: str) -> None:
+    """Raise BadRequest if a header cannot be sent, or is not the caller's to send."""
+    if not _TOKEN.fullmatch(name):
+        raise BadRequest(f"{name[:80]!r} is not the name of a header.")
+    if name.lower() in OURS:
+        raise BadRequest(f"The header {name} is not the caller's to send.")
+    if not _VALUE.fullmatch(value):
+        # Without the value, which may be a secret.
+        raise BadRequest(f"The value of the header {name[:80]} has a character that headers cannot carry.")
+
+
 def check_request(method: str, headers: Headers, body: bytes, *, decompress: bool) -> Request:
     """Return the request that these make, with the headers that we add; raises BadRequest."""
     if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
         raise BadRequest(f"{method[:40]!r} is not a method that can be sent.")
     pairs = tuple(headers.items() if isinstance(headers, Mapping) else headers)
     for name, value in pairs:
-        if not _TOKEN.fullmatch(name):
-            raise BadRequest(f"{name[:80]!r} is not the name of a header.")
-        if name.lower() in OURS:
-            raise BadRequest(f"The header {name} is not the caller's to send.")
-        if not _VALUE.fullmatch(value):
-            # Without the value, which may be a secret.
-            raise BadRequest(f"The value of the header {name} has a character that headers cannot carry.")
+        check_header(name, value)
     named = {name.lower() for name, _ in pairs}
     added = (("User-Agent", USER_AGENT), ("Accept-Encoding", OFFERED if decompress else "identity"))
     return Request(method.upper(), pairs + tuple(pair for pair in added if pair[0].lower() not in named), body)

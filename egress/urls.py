@@ -15,8 +15,8 @@ from egress.errors import BadUrl, RefusedAddress
 from egress.policy import Policy
 
 PORTS = {"http": 80, "https": 443}
-MAX_URL_CHARS = 8192
-"""As much as servers commonly take in a request line."""
+MAX_URL_LENGTH = 8_192
+"""In characters: as much as servers commonly take in a request line."""
 
 _MEANINGLESS = re.compile(r"[\x00-\x1f\x7f\\]")
 _AUTHORITY = re.compile(r"(\[[^\[\]]*\]|[^\[\]:]*)(?::([0-9]{0,5}))?")
@@ -52,8 +52,8 @@ def check_url(url: str, policy: Policy) -> Target:
     Raises BadUrl, or RefusedAddress for a literal address that may not be called, in whatever spelling (contract,
     section 3). Where a name leads is found out when it is connected to.
     """
-    if len(url) > MAX_URL_CHARS:
-        raise BadUrl(f"The URL is longer than {MAX_URL_CHARS} characters.")
+    if len(url) > MAX_URL_LENGTH:
+        raise BadUrl(f"The URL is longer than {MAX_URL_LENGTH:,} characters.")
     if _MEANINGLESS.search(url):
         raise BadUrl("The URL has a control character or a backslash in it.")
     try:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Literal
 
 from django.conf import settings
@@ -11,16 +13,16 @@ from pydantic import BaseModel, Field
 from pydantic_core import to_json
 from selectolax.lexbor import LexborNode
 
-from actions import Context, action
-from actions.builtin.outgoing import MAX_URL_LENGTH
+from actions import ActionError, Context, action
 from actions.builtin.page import ERRORS, Page, PageParameters, PageUrl, fetch_page
+from actions.builtin.page_cost import MAX_LINKS_CPU_S
 from actions.builtin.page_text import label_of
 from actions.builtin.page_url import clean, resolve, same_site, scheme_of
 from actions.builtin.url_parts import UrlParts, split_url
 from actions.problems import printable
+from egress import MAX_URL_LENGTH
 
 MAX_TEXT_LENGTH = 500
-MAX_NODES_IN_LINK = 200
 MAX_RELS, MAX_REL_LENGTH = 20, 50
 NOT_WEB = ("mailto", "tel")
 
@@ -59,36 +61,67 @@ def extract_links(input: PageUrl, *, parameters: LinkParameters, context: Contex
     server on the way to the page. What is beyond the limits on the outputs of one input is left out.
     """
     page = fetch_page(input.url, parameters, context)
-    seen: set[str] = set()
+    outputs_left = settings.RUNYARD_MAX_OUTPUTS_PER_INPUT
     bytes_left = settings.RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT
     for link in _links(page, parameters):
-        if link.url in seen:
-            continue
-        seen.add(link.url)
+        outputs_left -= 1
         bytes_left -= len(to_json(link))
-        if len(seen) > settings.RUNYARD_MAX_OUTPUTS_PER_INPUT or bytes_left < 0:
+        if outputs_left < 0 or bytes_left < 0:
             return
         yield link
 
 
 def _links(page: Page, parameters: LinkParameters) -> Iterator[Link]:
-    here = split_url(page.url)
-    robots = page.meta("robots").lower()
-    is_nofollow = "nofollow" in robots or "none" in robots
-    for element in page.tree.css("a[href], area[href]"):
-        target = _target(clean(element.attributes.get("href") or ""), page, here, parameters)
-        if target is None:
-            continue
+    """Yield the links of a page.
+
+    Raises:
+        ActionError: `TOO_COMPLEX`.
+    """
+    reader = _Reader(page, parameters)
+    spent_s = 0.0
+    for element in reader.elements:
+        began_s = time.thread_time()
+        link = reader.read(element)
+        spent_s += time.thread_time() - began_s
+        if spent_s > MAX_LINKS_CPU_S:
+            raise ActionError("TOO_COMPLEX", "The page's links lead to addresses that take very long to read.")
+        if link is not None:
+            yield link
+
+
+class _Reader:
+    """What is the same for all links of a page, and which of them were seen."""
+
+    def __init__(self, page: Page, parameters: LinkParameters) -> None:
+        self.page, self.parameters = page, parameters
+        self.elements = page.tree.css("a[href], area[href]")
+        self.ids = frozenset(element.mem_id for element in self.elements)
+        self.here = split_url(page.url)
+        robots = page.meta("robots").lower()
+        self.is_nofollow = "nofollow" in robots or "none" in robots
+        self.references: set[str] = set()
+        self.urls: set[str] = set()
+
+    def read(self, element: LexborNode) -> Link | None:
+        """Return an element's link; None if it is not to be listed, or leads where one before it does."""
+        reference = clean(element.attributes.get("href") or "")
+        if reference in self.references:
+            return None
+        self.references.add(reference)
+        target = _target(reference, self.page, self.here, self.parameters)
+        if target is None or target[0] in self.urls:
+            return None
         url, host = target
-        is_external = None if host is None else not same_site(host, here.host.ascii)
-        if parameters.same_site_only and is_external is not False:
-            continue
+        self.urls.add(url)
+        is_external = None if host is None else not same_site(host, self.here.host.ascii)
+        if self.parameters.same_site_only and is_external is not False:
+            return None
         rel = _rel(element)
-        yield Link(
+        return Link(
             url=url,
-            text=printable(label_of(element, max_nodes=MAX_NODES_IN_LINK), MAX_TEXT_LENGTH),
+            text=printable(label_of(element, self.ids, max_length=MAX_TEXT_LENGTH), MAX_TEXT_LENGTH),
             rel=rel,
-            is_nofollow=is_nofollow or "nofollow" in rel,
+            is_nofollow=self.is_nofollow or "nofollow" in rel,
             is_external=is_external,
         )
 
@@ -111,4 +144,4 @@ def _target(reference: str, page: Page, here: UrlParts, parameters: LinkParamete
 
 def _rel(element: LexborNode) -> list[str]:
     words = (element.attributes.get("rel") or "").lower().split()
-    return [printable(word, MAX_REL_LENGTH) for word in dict.fromkeys(words)][:MAX_RELS]
+    return [printable(word, MAX_REL_LENGTH) for word in islice(dict.fromkeys(words), MAX_RELS)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -15,47 +14,31 @@ from pydantic_core import from_json, to_json
 from actions import ActionError, Context, action
 from actions.builtin import outgoing
 from actions.builtin.decoding import decode, is_utf8
-from actions.builtin.outgoing import MAX_URL_LENGTH
 from actions.output import ANY_JSON
 from actions.problems import printable
-from egress import Answer
+from egress import MAX_URL_LENGTH, Answer, BadRequest, check_header
 from rest.errors import BadOutput
 
 MAX_HEADERS = 50
+MAX_HEADER_NAME_LENGTH = 100
 MAX_HEADER_LENGTH = 8_192
 MAX_ANSWERED_HEADER_LENGTH = 4_096
-
-HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
-HEADER_VALUE = re.compile(r"[\t -~\xa0-\xff]*")
-# Of the connection, not of the request: whoever makes the connection sets them.
-REFUSED_HEADERS = frozenset(
-    {
-        "accept-encoding",
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authorization",
-        "proxy-connection",
-    }
-    | {"te", "trailer", "transfer-encoding", "upgrade"}
-)
 
 
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
-        if not HEADER_NAME.fullmatch(name):
-            raise ValueError("a header's name is 1 to 100 letters, digits and hyphens")
-        if name.lower() in REFUSED_HEADERS:
-            raise ValueError(f"the header {name} is set by Runyard itself: leave it out")
-        if len(value) > MAX_HEADER_LENGTH or not HEADER_VALUE.fullmatch(value):
+        try:
+            check_header(name, value)
+        except BadRequest as error:
+            raise ValueError(error.message) from None
+        if name.lower() == "accept-encoding":
+            raise ValueError(f"The header {name} says what Runyard can decompress: leave it out.")
+        if len(name) > MAX_HEADER_NAME_LENGTH or len(value) > MAX_HEADER_LENGTH:
             raise ValueError(
-                f"the value of the header {name} must be up to {MAX_HEADER_LENGTH:,} characters of Latin-1 without"
-                " control characters"
+                f"A header's name has up to {MAX_HEADER_NAME_LENGTH} characters, its value up to {MAX_HEADER_LENGTH:,}."
             )
     if len({name.lower() for name in headers}) < len(headers):
-        raise ValueError("the same header stands there twice, in different case")
+        raise ValueError("The same header stands there twice, in different case.")
     return headers
 
 
@@ -68,7 +51,10 @@ class Request(BaseModel):
         examples=["https://api.example.org/items?page=2"],
     )
     headers: Annotated[dict[str, str], AfterValidator(_check_headers)] = Field(
-        default={}, max_length=MAX_HEADERS, description="They are sent, and never repeated in an answer."
+        default={},
+        max_length=MAX_HEADERS,
+        description="They are sent. Like all of the input they are also stored, and shown at /inputs to every key of"
+        " the workspace, read-only ones too, and to staff in the admin: credentials as well.",
     )
     json_body: Any = Field(None, alias="json", description="Sent as application/json, unless a header says otherwise.")
     text: str | None = Field(None, description="A body that is no JSON, sent in UTF-8. Give this or json.")

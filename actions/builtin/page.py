@@ -10,10 +10,10 @@ from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser
 from actions import ActionError, Context
 from actions.builtin import outgoing
 from actions.builtin.decoding import decode
-from actions.builtin.outgoing import HTML_TYPES, MAX_URL_LENGTH
+from actions.builtin.outgoing import HTML_TYPES
 from actions.builtin.page_cost import ALWAYS_QUICK_LENGTH, MAX_COMPARISONS, MAX_TAGS, comparisons
 from actions.builtin.page_url import clean, resolve
-from egress import Answer
+from egress import MAX_URL_LENGTH, Answer
 
 ACCEPT = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1"
 
@@ -21,7 +21,8 @@ ERRORS = {
     **outgoing.ERRORS,
     **outgoing.HTTP_STATUS_ERROR,
     "NOT_HTML": "The answer is no HTML page; params.content_type says what it is.",
-    "TOO_COMPLEX": f"The page has more than {MAX_TAGS:,} tags, or some that nest too deep or have too many attributes.",
+    "TOO_COMPLEX": f"The page has more than {MAX_TAGS:,} tags, or some that nest too deep, have too many attributes, or"
+    " link to addresses that take very long to read.",
 }
 
 

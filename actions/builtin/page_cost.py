@@ -1,4 +1,4 @@
-"""How long a page would keep the parser busy, estimated before it is parsed.
+"""How long a page may keep a worker busy: the parser as estimated before, the reading of its links as measured.
 
 The parser compares each attribute with those before it in its tag, and many a tag with all that it stands in. People's
 pages cost it milliseconds; one that was made for it, of a megabyte, minutes in which nothing can stop it.
@@ -14,6 +14,9 @@ from actions.builtin.page_text import BLOCKS
 MAX_TAGS = 100_000
 MAX_COMPARISONS = 1_000_000_000
 """A few seconds at worst."""
+MAX_LINKS_CPU_S = 2.0
+"""Of the thread's own time. 10,000 links that people make take 0.3 s; a `<base>` of 8,000 characters can make each
+cost milliseconds."""
 ALWAYS_QUICK_LENGTH = 100_000
 """Characters that have no room for so many."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -116,12 +115,20 @@ def main_text(tree: LexborHTMLParser) -> str:
     return collapse("".join(_texts(tree.body, UNSEEN | BOILERPLATE | {"header"}, hidden)))
 
 
-def label_of(link: LexborNode, *, max_nodes: int) -> str:
+def label_of(link: LexborNode, others: frozenset[int], *, max_length: int) -> str:
     """Return what can be read of a link: its text and what stands for its pictures, else its label or title.
 
-    No more than `max_nodes` below it are looked at: links may stand in links, and each would be read again.
+    No more is read than shows that it has more than `max_length` characters. `others` holds the `mem_id` of the page's
+    links: those that stand in this one have texts of their own, so that no part of a page is read twice.
     """
-    label = collapse("".join(islice(_texts(link, UNSEEN, with_alt=True), max_nodes)))
+    texts: list[str] = []
+    length = 0
+    for text in _texts(link, UNSEEN, others, with_alt=True):
+        texts.append(text)
+        length += len(collapse(text))
+        if length > max_length:
+            break
+    label = collapse("".join(texts))
     if label:
         return label
     named = link.attributes

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urljoin
 
-from actions.builtin.outgoing import MAX_URL_LENGTH
 from actions.builtin.url_parts import EDGES, LINE_ENDS, SCHEME, UrlParts, split_url, with_slashes
 from actions.exceptions import ActionError
+from egress import MAX_URL_LENGTH
 
 WEB = ("http", "https")
 

@@ -1,4 +1,7 @@
-"""The guide to the built-in actions names every field, default and label of each, and no other; its examples fit."""
+"""The guide to the built-in actions names every field, default and label of each, and no other; its examples fit.
+
+No example sends credentials: an input is stored, and shown to the whole workspace.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from tests.docs import markdown
 TEXT = (markdown.PROJECT / "docs" / "builtin-actions.md").read_text()
 SECTIONS = dict(re.findall(r"^## `([a-z-]+)`\n(.*?)(?=^## |\Z)", TEXT, re.DOTALL | re.MULTILINE))
 NAMES = re.compile(r"`([A-Za-z0-9_]+)`")
+CREDENTIALS = re.compile(r"authorization|bearer|cookie|api-?key|token|password|secret", re.IGNORECASE)
 MEANT = "Its labels are those of `fetch-page`."
 
 
@@ -44,6 +48,10 @@ def builtin() -> dict[str, ActionDefinition]:
 
 def fields(schema: dict[str, Any]) -> dict[str, Any]:
     return {name: told for name, told in schema["properties"].items() if name != "max_results"}
+
+
+def test_lines_are_short_but_in_tables() -> None:
+    assert [line for line in TEXT.splitlines() if len(line) > 120 and not line.startswith("|")] == []
 
 
 def test_every_built_in_action_has_a_section() -> None:
@@ -77,6 +85,7 @@ def test_examples(name: str) -> None:
     for given in body.get("inputs") or [body["input"]]:
         assert action.check_input(json.dumps(given).encode()) is None
     assert action.check_parameters(body.get("parameters", {})) is None
+    assert not CREDENTIALS.search(command.text.partition("-d '")[2])
     example = json.loads(output.text)
     assert list(example) == list(fields(action.output_schema))
     assert json.loads(action.dump_output(example, max_bytes=10_000)) == example

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import tomllib
+import tracemalloc
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -247,11 +248,15 @@ def test_compressed_bodies(coding: str, body: bytes) -> None:
     ],
     ids=["one member", "many members", "many empty members"],
 )
-def test_a_bomb_does_not_go_off(body: bytes) -> None:
+def test_a_bomb_does_not_go_off(body: bytes, request: pytest.FixtureRequest) -> None:
+    """Neither does it come through, nor is more of it inflated on the way than is taken."""
     with Server(answering(reply(body, "200 OK", "Content-Encoding: gzip"))) as server:
+        request.addfinalizer(tracemalloc.stop)
+        tracemalloc.start()
         with pytest.raises(TooLarge):
             get(server, max_bytes=500_000)
         assert len(get(server, max_bytes=500_000, truncate=True).body) <= 500_000
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000  # a piece of the first inflates to 16 MB
 
 
 def test_a_stream_that_inflates_to_nothing_is_counted_as_it_comes() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import ssl
+import threading
 
 import pytest
 
-from egress import Client, ConnectFailed, EgressError, TlsFailed
+from egress import Client, ConnectFailed, EgressError, TlsFailed, connections
 from egress.connections import default_tls
 from tests.egress.server import HERE, Conversation, Server, answering, reply, resolve_here, sending, trusting
 
@@ -51,6 +54,24 @@ def test_the_default_verifies() -> None:
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     assert context.cert_store_stats()["x509_ca"] > 0
+
+
+def test_a_fork_does_not_wait_for_a_lock_of_its_parent() -> None:
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with connections._making_tls:
+            held.set()
+            forked.wait(60)
+
+    threading.Thread(target=hold, daemon=True).start()
+    held.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        os._exit(0 if default_tls().check_hostname else 1)
+    forked.set()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_server_without_tls() -> None:

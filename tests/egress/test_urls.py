@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from egress import BadUrl, EgressError, Policy, RefusedAddress
 from egress.addresses import is_refused
-from egress.urls import MAX_URL_CHARS, check_url
+from egress.urls import MAX_URL_LENGTH, check_url
 
 BOTH = Policy(schemes=frozenset({"http", "https"}))
 OPEN = Policy(schemes=frozenset({"http", "https"}), allow_private=True)
@@ -142,7 +142,7 @@ NOT_URLS = {
     "http://example.0x/": "valid address",
     "http://example.1/": "valid address",
     "http://example.com/\ud800": "cannot be read",
-    f"http://example.com/{'a' * MAX_URL_CHARS}": "longer",
+    f"http://example.com/{'a' * MAX_URL_LENGTH}": "longer",
 }
 
 

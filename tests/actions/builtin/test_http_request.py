@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from actions import ActionError, Context
+from actions.builtin import outgoing
 from actions.builtin.http_request import Request, RequestParameters, Response, http_request
+from egress import BadRequest
+from egress.request import OURS, check_request
 from tests.actions.builtin.site import Reply, Site
 from tests.factories import Api, launch, member, outputs_of, reread, work
 
@@ -116,6 +119,8 @@ def test_credentials_do_not_follow_to_another_origin(site: Site) -> None:
         {"headers": {"X-A": "a\u0000"}},
         {"headers": {"X-A": "日本"}},
         {"headers": {"X-A": "a" * 9_000}},
+        {"headers": {"X" * 101: "a"}},
+        {"headers": {"Accept-Encoding": "br"}},
         {"headers": {"X A": "a"}},
         {"headers": {"": "a"}},
         {"headers": {"X-A": "a", "x-a": "b"}},
@@ -124,7 +129,7 @@ def test_credentials_do_not_follow_to_another_origin(site: Site) -> None:
     ],
     ids=[
         *("lower-case", "connect", "no-url", "long-url", "two-bodies", "host", "chunked", "length", "injection", "nul"),
-        *("not-latin", "long-header", "bad-name", "no-name", "twice", "number", "many"),
+        *("not-latin", "long-header", "long-name", "encoding", "bad-name", "no-name", "twice", "number", "many"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_at_launch(refused: dict[str, Any]) -> None:
@@ -132,6 +137,44 @@ def test_what_cannot_be_sent_is_refused_at_launch(refused: dict[str, Any]) -> No
     problems = http_request.check_input(line)
     assert problems
     assert problems[0]["reason"]
+
+
+def is_taken(headers: dict[str, str]) -> bool:
+    return http_request.check_input(json.dumps({"url": "http://example.org/", "headers": headers}).encode()) is None
+
+
+def can_be_sent(headers: dict[str, str]) -> bool:
+    try:
+        check_request("GET", headers, b"", decompress=True)
+    except BadRequest:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_headers_that_are_not_the_callers_are_refused_at_launch(name: str) -> None:
+    assert not is_taken({name: "x"})
+    assert not is_taken({name.title(): "x"})
+
+
+def test_what_is_taken_at_launch_is_what_can_be_sent() -> None:
+    for character in map(chr, range(0x180)):
+        for headers in ({f"X{character}": "x"}, {"X": f"a{character}b"}, {"X": f"a{character}"}):
+            assert is_taken(headers) is can_be_sent(headers), headers
+
+
+def test_a_header_that_was_not_checked_is_a_defect_and_no_label(site: Site) -> None:
+    with pytest.raises(BadRequest):
+        outgoing.send(
+            "GET", site.url(), context=Context(run_uid="a-run"), timeout_s=9, max_bytes=9, headers={"Host": "other"}
+        )
+    assert site.asked == []
+
+
+def test_the_schema_says_that_headers_are_shown() -> None:
+    told = http_request.input_schema["properties"]["headers"]["description"]
+    assert "/inputs" in told
+    assert "stored" in told
 
 
 def test_a_refused_header_is_named_and_its_value_not_told() -> None:

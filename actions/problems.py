@@ -36,9 +36,12 @@ def problems_of(error: ValidationError) -> list[Problem]:
     if count > MAX_LISTED_FROM:
         return [Problem(field="", reason=f"{count:,} values do not fit the type {printable(error.title, 60)}")]
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    return [
-        problem(_path(detail["loc"]), WORDS.get(detail["type"], detail["msg"])) for detail in details[:MAX_PROBLEMS]
-    ]
+    return [problem(_path(detail["loc"]), _reason(detail["type"], detail["msg"])) for detail in details[:MAX_PROBLEMS]]
+
+
+def _reason(kind: str, message: str) -> str:
+    # What a validator says is put in its own words, without the kind of its exception before them.
+    return WORDS.get(kind) or message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
 
 
 def problem(field: str, reason: str) -> Problem:

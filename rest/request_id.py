@@ -28,6 +28,7 @@ class RequestIdMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         sent = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = sent if _VALID.match(sent) else str(uuid7())
+        request.request_id = request_id  # type: ignore[attr-defined]  # for what is logged when we have returned
         token = _current.set(request_id)
         try:
             response = self.get_response(request)

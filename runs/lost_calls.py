@@ -24,6 +24,7 @@ from runs.checkpoint import LeaseLost, Outcome
 from runs.execution import KILL_AFTER_S, POOL
 from runs.lease_keeper import RENEWALS_OF_A_LEASE
 from runs.models import Batch, Run, input_uid
+from workspaces import idempotency
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +44,7 @@ def end_overdue(*, now: datetime) -> int:
     longest_wait = timedelta(seconds=settings.RUNYARD_LIVE_WAIT_SECONDS + settings.RUNYARD_LEASE_SECONDS)
     forgotten = Run.objects.waiting_live().filter(created_at__lt=now - longest_wait)
     batches = Batch.objects.filter(run__in=forgotten.values("pk")[:SWEEP_STEP]).select_related("run__action")
-    return ended + _end_each(batches, lambda batch: end(batch, now=now, seen_at=now))
+    return ended + _end_each(batches, lambda batch: _end_unbegun(batch, now=now))
 
 
 def end_calls_of_dead_siblings(*, now: datetime) -> int:
@@ -66,6 +67,14 @@ def _end_each(batches: Iterable[Batch], end_one: Callable[[Batch], bool]) -> int
             raise
         except Exception as error:
             log.error("live_call_not_ended", run_uid=str(batch.run.uid), exc_info=error)
+    return ended
+
+
+def _end_unbegun(batch: Batch, *, now: datetime) -> bool:
+    """End a call that nobody took. Its Idempotency-Key is free again: nothing was done that a repeat would do twice."""
+    ended = end(batch, now=now, seen_at=now)
+    if ended:
+        idempotency.forget(batch.run.uid)
     return ended
 
 

@@ -18,6 +18,7 @@ from runs.dispatch import Lease
 from runs.models import Batch, ResultChunk, Run, RunStatus
 from tests.factories import Api, Member, outputs_of, reread
 from tests.runs.live_worker import answers, assert_ended_once, claim, expire, stored
+from workspaces.models import IdempotencyKey
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("no_live_calls")]
 
@@ -137,6 +138,22 @@ def test_a_call_that_nobody_took_and_nobody_waits_for_is_ended(
     assert reread(waiting).status == RunStatus.QUEUED
     assert claim().run_id == waiting.pk
     assert claim() is None
+
+
+def test_the_key_of_a_call_that_nobody_took_is_free_again_and_that_of_a_lost_one_is_not(
+    acme: Member, double: ActionDefinition, settings: Any
+) -> None:
+    settings.RUNYARD_LIVE_WAIT_SECONDS, settings.RUNYARD_LEASE_SECONDS = 5, 10
+    now = timezone.now()
+    lost = stored()
+    claim()
+    expire()
+    never_begun = stored(created_at=now - timedelta(seconds=16))
+    for run in (lost, never_begun):
+        kept = {"endpoint": "double/live", "key": str(run.uid), "body_hash": b"", "status_code": 0, "created_at": now}
+        IdempotencyKey.objects.create(membership=acme.membership, stored_uid=run.uid, **kept)
+    assert lost_calls.end_overdue(now=timezone.now()) == 2
+    assert [key.stored_uid for key in IdempotencyKey.objects.all()] == [lost.uid]
 
 
 def test_one_who_died_between_taking_over_and_recording_is_followed_by_the_next(

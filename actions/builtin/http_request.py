@@ -43,6 +43,8 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")  # a mistyped field would be a request without what it was to carry
+
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
     url: str = Field(
         min_length=1,
@@ -86,7 +88,10 @@ class RequestParameters(BaseModel):
         30, gt=0, le=60, description="Seconds until the whole answer must be there, redirects included."
     )
     max_bytes: int = Field(
-        512 * 1024, ge=0, le=1024 * 1024, description="The size of the largest body that is taken, decompressed."
+        512 * 1024,
+        ge=0,
+        le=1024 * 1024,
+        description="The size of the largest body that is taken, as it is sent and decompressed.",
     )
     truncate: bool = Field(False, description="Cut off a larger body instead of failing with TOO_LARGE.")
 

@@ -45,7 +45,7 @@ class PageParameters(BaseModel):
         2 * 1024 * 1024,
         ge=1,
         le=5 * 1024 * 1024,
-        description="The size of the largest page that is read, decompressed.",
+        description="The size of the largest page that is read, as it is sent and decompressed.",
     )
 
 

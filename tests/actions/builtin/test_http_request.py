@@ -304,3 +304,8 @@ def test_the_catalogue(name: str) -> None:
         undescribed = {field for field, told in fields.items() if "description" not in told}
         assert undescribed <= {"method", "status", "reason", "truncated"}
     assert "json_body" not in entry["input_schema"]["properties"]
+
+
+def test_a_mistyped_field_is_refused() -> None:
+    problems = http_request.check_input(b'{"url": "https://example.org/", "header": {"Accept": "text/plain"}}')
+    assert [one["field"] for one in problems or ()] == ["header"]

@@ -37,5 +37,5 @@ class ActionForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("enabled", "paused", "timeout_s", "max_attempts", "concurrency", "max_concurrency", "rate")
         help_texts: ClassVar = {
             "enabled": "Switched off, launches are refused.",
-            "paused": "Paused, launches are accepted and wait.",
+            "paused": "Paused, async launches are accepted and wait; live calls are answered 503.",
         }

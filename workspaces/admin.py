@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -22,7 +23,7 @@ from django.utils.safestring import SafeString
 from workspaces import keys
 from workspaces.forms import ApiKeyForm, MembershipForm, WorkspaceForm
 from workspaces.models import ApiKey, Membership, User, Workspace
-from workspaces.staff import ReadOnlyAdmin, StaffAdmin, WorkspaceFilter, workspaces_of
+from workspaces.staff import ReadOnlyAdmin, StaffAdmin, WorkspaceFilter, manages_any_workspace, workspaces_of
 
 
 class SuperusersOnlyAdmin(StaffAdmin):
@@ -115,7 +116,10 @@ class WorkspaceAdmin(StaffAdmin):
 
 @admin.register(Membership)
 class MembershipAdmin(StaffAdmin):
-    """Who is a member of which workspace. Only the role of a member changes: keys belong to the two others."""
+    """Who is a member of which workspace. Only the role of a member changes: keys belong to the two others.
+
+    Staff who are no superusers change members of the workspaces that they manage, and never their own membership.
+    """
 
     workspace_path = "workspace"
     form = MembershipForm
@@ -134,13 +138,33 @@ class MembershipAdmin(StaffAdmin):
         """Return what stays as it was made."""
         return ("user", "workspace") if obj else ()
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Ask Django's permission, and for a workspace to add members to."""
+        return super().has_add_permission(request) and manages_any_workspace(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Ask Django's permission, and whether this member is one to change."""
+        return super().has_change_permission(request, obj) and (obj is None or self._may_change(request, [obj]))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Ask Django's permission, and whether this member is one to remove."""
+        return super().has_delete_permission(request, obj) and (obj is None or self._may_change(request, [obj]))
+
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        """Return what goes with members: their keys, counted, however many there are."""
+        """Return what goes with members: their keys, counted, however many there are. Refuse all if one may not go."""
         removed = [str(one) for one in objs]
         key_count = ApiKey.objects.filter(membership__in=objs).count()
-        return removed, {"memberships": len(removed), "API keys": key_count}, set(), []
+        lacking = set() if self._may_change(request, objs) else {str(self.opts.verbose_name)}
+        return removed, {"memberships": len(removed), "API keys": key_count}, lacking, []
+
+    def _may_change(self, request: HttpRequest, members: Iterable[Model]) -> bool:
+        if request.user.is_superuser:
+            return True
+        asked = {one.pk for one in members}
+        others = Membership.objects.filter(pk__in=asked).exclude(user=request.user.pk)
+        return self.managed(request, others).count() == len(asked)
 
 
 class KeyStateFilter(admin.SimpleListFilter):
@@ -214,12 +238,19 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         return [path("<path:object_id>/revoke/", revoke, name="workspaces_apikey_revoke"), *super().get_urls()]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Ask Django's permission to add keys."""
-        return request.user.has_perm("workspaces.add_apikey")
+        """Ask Django's permission to add keys, and for a workspace to make them in."""
+        return request.user.has_perm("workspaces.add_apikey") and manages_any_workspace(request)
 
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        """Ask Django's permission to change keys: revoking is the one change there is."""
-        return request.user.has_perm("workspaces.change_apikey")
+    def has_revoke_permission(self, request: HttpRequest, row: ApiKey | None = None) -> bool:
+        """Ask Django's permission to change keys: revoking is the one change there is.
+
+        A key is revoked by its user, and by those who manage its workspace.
+        """
+        if not request.user.has_perm("workspaces.change_apikey"):
+            return False
+        if row is None or row.membership.user_id == request.user.pk:
+            return True
+        return self.managed(request, ApiKey.objects.filter(pk=row.pk)).exists()
 
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Ask for any of the permissions that would let one see keys."""
@@ -234,20 +265,14 @@ class ApiKeyAdmin(ReadOnlyAdmin):
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         """Answer with the key itself, the one time that it is shown."""
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "media": self.media,
-            "title": "The new key",
-            "made": obj,
-        }
+        context = self.page_context(request, "The new key", made=obj)
         return TemplateResponse(request, "admin/workspaces/apikey/made.html", context)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """Add the way to revoke a key to its page, and leave one button to make one: it is shown when it is made."""
-        context["may_revoke"] = self.has_revoke_permission(request)
+        context["may_revoke"] = self.has_revoke_permission(request, context.get("original"))
         context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
         return super().render_change_form(request, context, *args, **kwargs)
 
@@ -258,14 +283,10 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         row = self.get_object(request, unquote(object_id))
         if row is None:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+        if not self.has_revoke_permission(request, row):
+            raise PermissionDenied
         if request.method != "POST":
-            context = {
-                **self.admin_site.each_context(request),
-                "opts": self.opts,
-                "media": self.media,
-                "title": "Revoke this key?",
-                "original": row,
-            }
+            context = self.page_context(request, "Revoke this key?", original=row)
             return TemplateResponse(request, "admin/workspaces/apikey/revoke.html", context)
         if keys.revoke_key(row, now=timezone.now()):
             self.log_change(request, row, "Revoked.")

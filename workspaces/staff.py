@@ -20,7 +20,8 @@ from django.forms import ModelChoiceField
 from django.http import HttpRequest
 
 from rest import pagination
-from workspaces.models import Membership, Workspace
+from workspaces.models import Membership, Scope, Workspace
+from workspaces.permissions import ROLES_BY_SCOPE
 
 WORKSPACES_OFFERED = 100
 LONGEST_ID = 19  # digits
@@ -31,6 +32,19 @@ def workspaces_of(request: HttpRequest) -> QuerySet[Workspace]:
     if request.user.is_superuser:
         return Workspace.objects.all()
     return Workspace.objects.filter(pk__in=Membership.objects.filter(user=request.user.pk).values("workspace"))
+
+
+def workspaces_managed_by(request: HttpRequest) -> QuerySet[Workspace]:
+    """Return the workspaces whose members and keys the person signed in may change, with the role the API asks for."""
+    if request.user.is_superuser:
+        return Workspace.objects.all()
+    managing = Membership.objects.filter(user=request.user.pk, role__in=ROLES_BY_SCOPE[Scope.MANAGE])
+    return Workspace.objects.filter(pk__in=managing.values("workspace"))
+
+
+def manages_any_workspace(request: HttpRequest) -> bool:
+    """Say whether the person signed in may change members and keys anywhere."""
+    return request.user.is_superuser or workspaces_managed_by(request).exists()
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -100,6 +114,22 @@ class StaffAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return rows
         return rows.filter(**{f"{self.workspace_path}__in": workspaces_of(request)})
 
+    def managed(self, request: HttpRequest, rows: QuerySet[Any]) -> QuerySet[Any]:
+        """Return those of `rows` whose workspace the person signed in manages, and all that have no workspace."""
+        if self.workspace_path is None or request.user.is_superuser:
+            return rows
+        return rows.filter(**{f"{self.workspace_path}__in": workspaces_managed_by(request)})
+
+    def page_context(self, request: HttpRequest, title: str, **more: Any) -> dict[str, Any]:
+        """Return what the template of a page of our own is given: what each page of the admin has, and `more`."""
+        return {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": title,
+            **more,
+        }
+
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow what the list's own filters send, and nothing else that Django could look up (a regular expression)."""
         if request is None or "\0" in value:
@@ -114,18 +144,24 @@ class StaffAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Search. PostgreSQL has no text with a NUL in it, so nothing is found for one."""
+        """Search; for a form, among the rows that it may refer to.
+
+        PostgreSQL has no text with a NUL in it, so nothing is found for one.
+        """
         if "\0" in search_term:
             return queryset.none(), False
+        if request.resolver_match and request.resolver_match.url_name == "autocomplete":
+            queryset = self.managed(request, queryset)
         return super().get_search_results(request, queryset, search_term)
 
     def formfield_for_foreignkey(
         self, db_field: Field[Any, Any], request: HttpRequest | None, **kwargs: Any
     ) -> ModelChoiceField[Any] | None:
-        """Let a form refer to the rows that its user may see, and to no others."""
+        """Let a form refer to the rows that its user may see, of workspaces that they manage, and to no others."""
         target = db_field.related_model
         if request is not None and isinstance(target, type) and self.admin_site.is_registered(target):
-            kwargs.setdefault("queryset", self.admin_site.get_model_admin(target).get_queryset(request))
+            of_target: Any = self.admin_site.get_model_admin(target)
+            kwargs.setdefault("queryset", of_target.managed(request, of_target.get_queryset(request)))
         if db_field.name in self.get_autocomplete_fields(request):  # type: ignore[arg-type]
             kwargs.setdefault("widget", Autocomplete(db_field, self.admin_site))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[arg-type]

@@ -145,6 +145,10 @@ class TestShowing:
         for shown in ("Find a profile", "From very little.", "live, async, schedule", "single", '"text"', "present"):
             assert shown in html
 
+    def test_tells_what_a_pause_does_to_each_way_of_calling(self, root, row):
+        told = page(root, path_of(row)).css_first(".field-paused .help").text().strip()
+        assert told == "Paused, async launches are accepted and wait; live calls are answered 503."
+
     def test_lists_what_nobody_has_asked_for_yet(self, root, row):
         define("newest")
         assert len(rows(page(root, LIST))) == 2

@@ -150,6 +150,13 @@ class TestList:
         launch("double", numbers(1), by=acme)
         assert len(rows(page(root, LIST, **query))) == found
 
+    def test_filters_by_the_key_of_the_action(self, root, run):
+        with CaptureQueriesContext(connection) as queries:
+            root.get(LIST, {"action": "double"})
+        filtered = [query["sql"].partition(" WHERE ")[2] for query in queries if 'FROM "runs_run"' in query["sql"]]
+        assert filtered
+        assert all(f'"runs_run"."action_id" = {run.action_id}' in sql for sql in filtered)
+
     def test_filters_by_workspace(self, root, run, other):
         launch("double", numbers(1), by=other, name="theirs")
         (row,) = rows(page(root, LIST, workspace=other.workspace.pk))

@@ -190,15 +190,16 @@ class TestAKey:
         assert not rows(page(root, KEYS, q="nothing"))
 
 
-class TestScope:
-    PERMISSIONS = [
-        f"workspaces.{verb}_{model}"
-        for verb in ("view", "add", "change", "delete")
-        for model in ("apikey", "membership", "workspace", "user")
-    ] + ["auth.view_group", "auth.change_group"]
+PERMISSIONS = [
+    f"workspaces.{verb}_{model}"
+    for verb in ("view", "add", "change", "delete")
+    for model in ("apikey", "membership", "workspace", "user")
+] + ["auth.view_group", "auth.change_group"]
 
+
+class TestScope:
     def test_staff_see_their_workspaces_rows(self, acme, globex):
-        client = staff(acme.user, *self.PERMISSIONS)
+        client = staff(acme.user, *PERMISSIONS)
         for path in (KEYS, MEMBERS, USERS, WORKSPACES):
             html = page(client, path)
             assert len(rows(html)) == 1, path
@@ -206,7 +207,7 @@ class TestScope:
             assert "Globex" not in text(html)
 
     def test_staff_reach_no_other_workspaces_rows(self, acme, globex):
-        client = staff(acme.user, *self.PERMISSIONS)
+        client = staff(acme.user, *PERMISSIONS)
         for path, row in (
             (KEYS, globex.row),
             (MEMBERS, globex.membership),
@@ -220,25 +221,24 @@ class TestScope:
         assert ApiKey.objects.get(pk=globex.row.pk).revoked_at is None
 
     def test_staff_make_keys_for_their_members_only(self, acme, globex):
-        client = staff(acme.user, *self.PERMISSIONS)
+        client = staff(acme.user, *PERMISSIONS)
         assert "available choices" in make_key(client, globex).content.decode()
         key_in(make_key(client, acme))
 
     def test_staff_add_members_to_their_workspaces_only(self, acme, globex):
-        client = staff(acme.user, *self.PERMISSIONS)
+        client = staff(acme.user, *PERMISSIONS)
         response = add(client, MEMBERS, user=acme.user.pk, workspace=globex.workspace.pk, role="ADMIN")
         assert "available choices" in response.content.decode()
         assert Membership.objects.filter(user=acme.user).count() == 1
 
     def test_staff_are_offered_their_rows_only(self, acme, globex):
-        client = staff(acme.user, *self.PERMISSIONS)
-        asked = {"app_label": "workspaces", "model_name": "membership", "field_name": "user", "term": ""}
-        offered = client.get("/admin/autocomplete/", asked).json()["results"]
-        assert [one["text"] for one in offered] == ["ada@acme.test"]
+        client = staff(acme.user, *PERMISSIONS)
+        assert offered(client, "membership", "user") == ["ada@acme.test"]
+        asked = {"app_label": "workspaces", "model_name": "membership", "field_name": "user"}
         assert client.get("/admin/autocomplete/", asked | {"term": "\0"}).json()["results"] == []
 
     def test_staff_raise_nobody(self, acme):
-        client = staff(acme.user, *self.PERMISSIONS)
+        client = staff(acme.user, *PERMISSIONS)
         html = page(client, f"{USERS}{acme.user.pk}/change/")
         assert not html.css("#user_form input:not([type=hidden])")
         assert "pbkdf2" not in html.html
@@ -264,6 +264,108 @@ class TestScope:
         assert not page(client, f"{KEYS}{acme.row.pk}/change/").css_first("a[href$='/revoke/']")
         assert client.get(f"{KEYS}{acme.row.pk}/revoke/").status_code == 403
         assert client.post(f"{KEYS}{acme.row.pk}/revoke/").status_code == 403
+
+
+def offered(client: Client, model: str, field: str) -> list[str]:
+    """Return what the form of a `model` offers for a field as one types."""
+    asked = {"app_label": "workspaces", "model_name": model, "field_name": field, "term": ""}
+    return [one["text"] for one in client.get("/admin/autocomplete/", asked).json()["results"]]
+
+
+class TestManaging:
+    """Staff with every permission, who are no superusers, have the powers that their role gives them in the API."""
+
+    @pytest.fixture(params=["USER", "OPS"])
+    def lesser(self, request: pytest.FixtureRequest, acme: Member) -> Member:
+        """Another member of Acme, who is no ADMIN."""
+        return member("Acme", "lea@acme.test", role=request.param)
+
+    @pytest.fixture
+    def elsewhere(self, globex: Member, lesser: Member) -> Client:
+        """The browser of that member, who is an ADMIN of Globex."""
+        keys.ensure_membership(workspace_name="Globex", email=lesser.user.email)
+        return staff(lesser.user, *PERMISSIONS)
+
+    def test_of_nothing_makes_no_key(self, acme, lesser):
+        client = staff(lesser.user, *PERMISSIONS)
+        for whose in (acme, lesser):
+            assert make_key(client, whose).status_code == 403
+        assert client.get(f"{KEYS}add/").status_code == 403
+        assert not ApiKey.objects.filter(name="new").exists()
+
+    def test_of_one_workspace_makes_no_key_of_another(self, acme, globex, lesser, elsewhere):
+        for whose in (acme, lesser):
+            assert "available choices" in make_key(elsewhere, whose).content.decode()
+        assert not ApiKey.objects.filter(name="new").exists()
+        key_in(make_key(elsewhere, globex))
+
+    def test_of_nothing_adds_no_member(self, acme, lesser):
+        client = staff(lesser.user, *PERMISSIONS)
+        given = {"user": lesser.user.pk, "workspace": acme.workspace.pk, "role": "ADMIN"}
+        assert add(client, MEMBERS, **given).status_code == 403
+
+    def test_of_one_workspace_adds_no_member_to_another(self, acme, globex, elsewhere):
+        given = {"user": globex.user.pk, "role": "ADMIN"}
+        response = add(elsewhere, MEMBERS, **given, workspace=acme.workspace.pk)
+        assert "available choices" in response.content.decode()
+        assert not Membership.objects.filter(user=globex.user, workspace=acme.workspace).exists()
+
+    def test_is_offered_what_it_may_choose(self, acme, globex, elsewhere):
+        assert offered(elsewhere, "membership", "workspace") == ["Globex"]
+        assert len(offered(elsewhere, "apikey", "membership")) == 2
+        assert all("in Globex" in text for text in offered(elsewhere, "apikey", "membership"))
+        assert len(rows(page(elsewhere, MEMBERS))) == 4
+
+    def test_of_another_workspace_changes_no_member(self, acme, lesser, elsewhere):
+        for one in (acme.membership, lesser.membership):
+            path = f"{MEMBERS}{one.pk}/"
+            assert not page(elsewhere, f"{path}change/").css("#membership_form select")
+            assert elsewhere.post(f"{path}change/", {"role": "ADMIN"}).status_code == 403
+            assert elsewhere.post(f"{path}delete/", {"post": "yes"}).status_code == 403
+            assert delete_selected(elsewhere, one).status_code == 403
+            assert Membership.objects.get(pk=one.pk).role == one.role
+
+    def test_changes_and_removes_members(self, acme, lesser):
+        client = staff(acme.user, *PERMISSIONS)
+        path = f"{MEMBERS}{lesser.membership.pk}/"
+        client.post(f"{path}change/", {"role": "ADMIN"})
+        assert Membership.objects.get(pk=lesser.membership.pk).role == "ADMIN"
+        delete_selected(client, lesser.membership)
+        assert not Membership.objects.filter(pk=lesser.membership.pk).exists()
+
+    def test_leaves_ones_own_membership_alone(self, acme, lesser):
+        client = staff(acme.user, *PERMISSIONS)
+        path = f"{MEMBERS}{acme.membership.pk}/"
+        assert client.post(f"{path}change/", {"role": "USER"}).status_code == 403
+        assert client.post(f"{path}delete/", {"post": "yes"}).status_code == 403
+        assert delete_selected(client, acme.membership, lesser.membership).status_code == 403
+        assert Membership.objects.filter(workspace=acme.workspace).count() == 2
+        assert Membership.objects.get(pk=acme.membership.pk).role == "ADMIN"
+
+    def test_is_asked_of_superusers_nowhere(self, root, acme):
+        superuser = User.objects.get(username="root")
+        own = Membership.objects.create(user=superuser, workspace=acme.workspace, role="USER")
+        assert root.post(f"{MEMBERS}{own.pk}/change/", {"role": "ADMIN"}).status_code == 302
+        assert Membership.objects.get(pk=own.pk).role == "ADMIN"
+
+    def test_of_another_workspace_revokes_ones_own_keys_only(self, acme, lesser, elsewhere):
+        path = f"{KEYS}{acme.row.pk}/"
+        assert not page(elsewhere, f"{path}change/").css_first("a[href$='/revoke/']")
+        for method in (elsewhere.get, elsewhere.post):
+            assert method(f"{path}revoke/").status_code == 403
+        assert Api(acme.key).get("/v1/actions").status_code == 200
+        assert page(elsewhere, f"{KEYS}{lesser.row.pk}/change/").css_first("a[href$='/revoke/']")
+        elsewhere.post(f"{KEYS}{lesser.row.pk}/revoke/")
+        assert Api(lesser.key).get("/v1/actions").status_code == 401
+
+    def test_revokes_members_keys(self, acme, lesser):
+        staff(acme.user, *PERMISSIONS).post(f"{KEYS}{lesser.row.pk}/revoke/")
+        assert Api(lesser.key).get("/v1/actions").status_code == 401
+
+
+def delete_selected(client: Client, *members: Membership) -> Any:
+    chosen = [one.pk for one in members]
+    return client.post(MEMBERS, {"action": "delete_selected", "_selected_action": chosen, "post": "yes"})
 
 
 class TestMembers:

@@ -32,7 +32,6 @@ USE_I18N = False
 FORMAT_MODULE_PATH = "config.formats"
 
 INSTALLED_APPS = [
-    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -42,6 +41,7 @@ INSTALLED_APPS = [
     "django_filters",
     "django_celery_beat",
     "workspaces",
+    "django.contrib.admin",  # its templates give way to those of workspaces
     "actions",
     "runs",
     "config",

@@ -166,7 +166,12 @@ class TestSite:
             addresses = [
                 one.attributes.get("src") or one.attributes.get("href") or "" for one in html.css("script, link, img")
             ]
-            assert all(address.startswith("/") for address in addresses if address), addresses
+            assert all(address.startswith(("/", "data:")) for address in addresses if address), addresses
+
+    @pytest.mark.parametrize("path", ["/admin/login/", "/admin/", "/admin/runs/run/", "/admin/workspaces/apikey/add/"])
+    def test_leaves_browsers_no_icon_to_ask_for(self, root, client, path):
+        visitor = client if path == "/admin/login/" else root
+        assert page(visitor, path).css_first("head link[rel=icon]").attributes["href"] == "data:,"
 
     def test_writes_times_in_an_order_that_sorts(self, root):
         ProcessHeartbeat.objects.create(name="a", role="runs", seen_at="2026-01-02T13:04:05Z")

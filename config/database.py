@@ -42,7 +42,7 @@ CLIENT_OPTIONS = {
 
 # Of the pool in a web process. Who finds no connection free for so long is answered 503, as is everybody while the
 # database is away; then each request tries anew, rather than wait for the pool's next try.
-POOL_WAIT_S = 3.0
+POOL_WAIT_S = 2.0
 POOL_TRIES_S = 1.0
 IDLE_IN_POOL_S = 300.0
 

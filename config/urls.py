@@ -10,10 +10,12 @@ from config.health import healthz, readyz
 from runs.views import (
     AsyncLaunchView,
     LiveView,
+    RunCancel,
     RunDetail,
     RunInputs,
     RunList,
     RunOutputs,
+    RunResume,
     RunStatusDetail,
     RunTimeline,
 )
@@ -50,6 +52,8 @@ urlpatterns = [
     path("v1/runs/<uid:run_uid>/inputs", RunInputs.as_view()),
     path("v1/runs/<uid:run_uid>/outputs", RunOutputs.as_view()),
     path("v1/runs/<uid:run_uid>/timeline", RunTimeline.as_view()),
+    path("v1/runs/<uid:run_uid>/cancel", RunCancel.as_view()),
+    path("v1/runs/<uid:run_uid>/resume", RunResume.as_view()),
     # Who is calling
     path("v1/workspaces", WorkspaceList.as_view()),
     path("v1/workspaces/members", MemberList.as_view()),

@@ -16,11 +16,12 @@ from typing import Any
 import structlog
 from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
 from django.utils import timezone
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from runs import dispatch, lifecycle, turns
-from runs.chunks import DoneBits, pack_json, pack_lines, unpack_lines
+from runs.chunks import DoneBits, pack_json, pack_lines
 from runs.dispatch import Lease, Release, Retries
+from runs.failures import last_error
 from runs.models import Batch, BatchStatus, ResultChunk, RunProgress, RunStatus
 
 log = structlog.get_logger(__name__)
@@ -137,10 +138,7 @@ def _count(lease: Lease, final: Sequence[Outcome], *, retried: int) -> RunProgre
 
 def _last_error(progress: RunProgress) -> dict[str, Any] | None:
     """Return the error of an input that failed late, for the run to show; None where none failed."""
-    if not progress.failed_count:
-        return None
-    chunk = ResultChunk.objects.filter(run=progress.run_id, failed_count__gt=0).order_by("-pk").first()
-    error = from_json(unpack_lines(chunk.failures)[-1]) if chunk and chunk.failures else {}
+    error = last_error(progress) or {}
     return {name: error[name] for name in RUN_ERROR if name in error} or None
 
 

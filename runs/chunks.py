@@ -50,6 +50,9 @@ class DoneBits:
     def add(self, offset: int) -> None:
         self._bits[offset >> 3] |= 1 << (offset & 7)
 
+    def discard(self, offset: int) -> None:
+        self._bits[offset >> 3] &= ~(1 << (offset & 7))
+
     def missing(self) -> list[int]:
         """Return the offsets without a result, in order."""
         return [offset for offset in range(self.size) if offset not in self]

@@ -8,7 +8,7 @@ are the database's clock, so that workers whose clocks differ agree.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -289,6 +289,55 @@ def has_batch(run_id: int, status: BatchStatus) -> bool:
             "SELECT EXISTS (SELECT FROM runs_batch WHERE run_id = %s AND status = %s)", [run_id, status.value]
         )
         return bool(cursor.fetchone()[0])
+
+
+def lock_batches(run_id: int, *, leased_only: bool = False) -> list[int]:
+    """Lock a run's batches until the transaction ends, in the order of their ids, and return the ids."""
+    condition = "AND status = 'LEASED'" if leased_only else ""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT id FROM runs_batch WHERE run_id = %s {condition} ORDER BY id FOR NO KEY UPDATE", [run_id]
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+_TAKE_BACK = """
+UPDATE runs_batch
+   SET status = 'READY', leased_until = NULL, worker = ''
+ WHERE id = ANY(%s) AND status = 'LEASED'
+"""
+
+_BEGIN_AGAIN = """
+UPDATE runs_batch
+   SET status = 'READY', leased_until = NULL, worker = '', ready_at = NULL, retries = NULL, crash_count = 0
+ WHERE run_id = %s AND status <> 'DONE'
+"""
+
+_RUN_AGAIN = """
+UPDATE runs_batch
+   SET status = 'READY', leased_until = NULL, worker = '', ready_at = NULL, retries = NULL, crash_count = 0,
+       done = again.done
+  FROM unnest(%s::bigint[], %s::bytea[]) AS again (id, done)
+ WHERE runs_batch.id = again.id
+"""
+
+
+def take_back(batch_ids: Sequence[int]) -> None:
+    """Take locked batches out of their workers' hands. That is no crash of theirs: the run was stopped."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_BACK, [list(batch_ids)])
+
+
+def begin_again(run_id: int) -> None:
+    """Make all unfinished batches of a run ready, for whose batches are locked. Nothing of them waits any more."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN_AGAIN, [run_id])
+
+
+def run_again(done: Mapping[int, DoneBits]) -> None:
+    """Make locked batches ready for the inputs that are not done by `done`, which stands by batch id."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RUN_AGAIN, [list(done), [bits.packed() for bits in done.values()]])
 
 
 _EXPIRE = """

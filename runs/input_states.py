@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from runs import failures
 from runs.calls import input_error
 from runs.chunks import DoneBits, unpack_json, unpack_lines
 from runs.dispatch import load_retries
@@ -64,12 +65,10 @@ class _Result:
     error: dict[str, Any] | None
 
 
-def _results(stretches: Iterable[Stretch], *, failures_only: bool = False) -> dict[int, _Result]:
+def _results(stretches: Iterable[Stretch]) -> dict[int, _Result]:
     """Return the results of inputs by index; of two for one input, the later generation's."""
     batches = [stretch.batch for stretch in stretches if stretch.batch]
     chunks = ResultChunk.objects.filter(batch__in=batches).order_by("generation", "pk")
-    if failures_only:
-        chunks = chunks.filter(failed_count__gt=0)
     found: dict[int, _Result] = {}
     for chunk in chunks.only("summary", "failures"):
         found.update(_chunk_results(chunk))
@@ -101,16 +100,16 @@ def _time(milliseconds: int) -> datetime:
 
 def labels_of(group: Sequence[Stretch]) -> Iterator[str]:
     """Yield the error label of each failed input."""
-    results = _results(group, failures_only=True)
+    errors = failures.standing([stretch.batch for stretch in group if stretch.batch])
     for stretch in group:
         yield from ("BAD_INPUT" for _ in range(stretch.invalid_count))
         if stretch.run_status == RunStatus.INVALID:
             label = (stretch.run_error or {}).get("label", "BAD_INPUT")
             yield from (label for _ in range(stretch.input_count - stretch.invalid_count))
         for offset in range(stretch.input_count):
-            result = results.get(stretch.first_index + offset)
-            if result and result.error and offset in stretch.done:
-                yield result.error["label"]
+            line = errors.get(stretch.first_index + offset)
+            if line and offset in stretch.done:
+                yield from_json(line)["label"]
 
 
 def inputs_of(

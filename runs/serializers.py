@@ -17,9 +17,11 @@ from rest.json import dumps, rfc3339
 from rest.query import BadValue, time_value
 from runs.launch import AsyncLaunch, LiveLaunch
 from runs.models import Run, RunProgress, RunTransition
+from runs.resumption import FailedInputs
 
 FARTHEST_START = timedelta(days=366)
-Body = TypeVar("Body", bound="LaunchBody")
+MAX_INDEXES = 100_000
+Body = TypeVar("Body", bound="StrictBody")
 
 
 def _time(value: Any) -> datetime:
@@ -31,12 +33,17 @@ def _time(value: Any) -> datetime:
 
 Time = Annotated[datetime, BeforeValidator(_time)]
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
+Label = Annotated[str, Field(min_length=1, max_length=255)]
 
 
-class LaunchBody(BaseModel):
-    """The fields that every launch may carry (contract section 1)."""
+class StrictBody(BaseModel):
+    """What comes in as it is: no field of another type or name."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class LaunchBody(StrictBody):
+    """The fields that every launch may carry (contract section 1)."""
 
     parameters: dict[str, Any] = {}
     identity_ids: list[Annotated[str, Field(max_length=255)]] | None = Field(default=None, max_length=1_000)
@@ -58,6 +65,14 @@ class AsyncBody(LaunchBody):
     start_after: Time | None = None
     batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
     on_invalid: Literal["skip", "reject"] = "skip"
+
+
+class ResumeBody(StrictBody):
+    """The body of a resume; without one it is resumed just so."""
+
+    action: Literal["resume"] = "resume"
+    indexes: list[Annotated[int, Field(ge=0)]] = Field(default=[], min_length=1, max_length=MAX_INDEXES)
+    error_labels: list[Label] = Field(default=[], min_length=1, max_length=100)
 
 
 MISTAKEN_IN_LIVE = {
@@ -108,13 +123,26 @@ def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
     return AsyncLaunch(**{name: getattr(read, name) for name in AsyncBody.model_fields})
 
 
+def read_resume_body(body: Any) -> FailedInputs:
+    """Return which failed inputs a resume asks for.
+
+    Raises:
+        BadInput: the body is not an object, or a field is unknown or not what it takes.
+    """
+    if not isinstance(body, dict):
+        raise BadInput('The body is {"action": "resume"}, or left out.', {"field": ""})
+    _refuse_unknown(body, ResumeBody, "a resume")
+    read = _read(body, ResumeBody)
+    return FailedInputs(frozenset(read.indexes), frozenset(read.error_labels))
+
+
 def _refuse_mistaken(body: dict[str, Any], mistaken: Mapping[str, str]) -> None:
     for name, reason in mistaken.items():
         if body.get(name) is not None:
             raise BadInput(f"{name}: {reason}.", {"field": name})
 
 
-def _refuse_unknown(body: dict[str, Any], model: type[LaunchBody], what: str, *, also: Collection[str] = ()) -> None:
+def _refuse_unknown(body: dict[str, Any], model: type[StrictBody], what: str, *, also: Collection[str] = ()) -> None:
     allowed = sorted(model.model_fields)
     for name in body:
         if name not in allowed and name not in also:

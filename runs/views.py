@@ -23,11 +23,12 @@ from rest.errors import NotFound
 from rest.json import JSONRenderer, RawJSON, dumps
 from rest.pagination import MAX_OFFSET, PageRequest, page_headers, read_page
 from rest.views import ApiView, ListView
-from runs import input_list, launch, live, live_pages, results
+from runs import cancellation, deletion, input_list, launch, live, live_pages, results, resumption
 from runs.filters import RunFilters
 from runs.input_list import InputFilter
 from runs.input_states import STATUSES
-from runs.models import Run, RunQuerySet, RunStatus, RunTransition
+from runs.lifecycle import By
+from runs.models import Actor, Run, RunQuerySet, RunStatus, RunTransition
 from runs.serializers import (
     LaunchedRunSerializer,
     RunSerializer,
@@ -36,6 +37,7 @@ from runs.serializers import (
     live_failure,
     read_async_body,
     read_live_body,
+    read_resume_body,
 )
 from workspaces import idempotency
 from workspaces.authentication import caller_of
@@ -146,10 +148,41 @@ class RunList(ListView):
 
 
 class RunDetail(ApiView):
-    """`GET /v1/runs/{run_uid}`"""
+    """`GET /v1/runs/{run_uid}`, `DELETE /v1/runs/{run_uid}`"""
+
+    def known_parameters(self) -> frozenset[str]:
+        """Return `force` for DELETE: callbacks that are undelivered then do not hold it up."""
+        return super().known_parameters() | ({"force"} if self.request.method == "DELETE" else set())
 
     def get(self, request: Request, run_uid: UUID) -> Response:
         return Response(RunSerializer(find_run(request, run_uid)).data)
+
+    def delete(self, request: Request, run_uid: UUID) -> Response:
+        self.query.choice("force", ["true", "false"])
+        deletion.delete(find_run(request, run_uid))
+        return Response(status=204)
+
+
+class RunCancel(ApiView):
+    """`POST /v1/runs/{run_uid}/cancel`"""
+
+    def post(self, request: Request, run_uid: UUID) -> Response:
+        run = cancellation.cancel(find_run(request, run_uid), by=_member(request), now=timezone.now())
+        return Response(RunSerializer(run).data)
+
+
+class RunResume(ApiView):
+    """`POST /v1/runs/{run_uid}/resume`"""
+
+    def post(self, request: Request, run_uid: UUID) -> Response:
+        run = find_run(request, run_uid)
+        wanted = read_resume_body(request.data)
+        run = resumption.resume(run, by=_member(request), now=timezone.now(), wanted=wanted)
+        return Response(RunSerializer(run).data)
+
+
+def _member(request: Request) -> By:
+    return By(Actor.MEMBER, caller_of(request).user.uid)
 
 
 class RunStatusDetail(ApiView):

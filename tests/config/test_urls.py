@@ -75,7 +75,7 @@ def test_an_unknown_path(path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete", "options", "trace"])
-@pytest.mark.parametrize("path", ["/v1/runs", f"/v1/runs/{UID}", f"/v1/runs/{UID}/outputs", "/v1/actions"])
+@pytest.mark.parametrize("path", ["/v1/runs", f"/v1/runs/{UID}/status", f"/v1/runs/{UID}/outputs", "/v1/actions"])
 def test_a_wrong_method(path: str, method: str) -> None:
     answer = getattr(Client(headers={"X-API-Key": "any"}), method)(path)
     told(answer, 405, "METHOD_NOT_ALLOWED")

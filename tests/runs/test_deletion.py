@@ -1,0 +1,177 @@
+"""Deleting: a run that has ended or stopped is gone with all it held, and nothing else is."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.utils import timezone
+
+from actions import ActionDefinition
+from rest.errors import Conflict, NotFound
+from runs import cancellation, checkpoint, deletion, dispatch, recovery
+from runs.checkpoint import LeaseLost, Outcome
+from runs.dispatch import Lease
+from runs.lifecycle import By
+from runs.models import Actor, Batch, ExecutionMode, InputChunk, InputSet, Run, RunStatus, WorkspaceTurn
+from tests.factories import Api, Member, inputs_of, launch, member, numbers, outputs_of, reread, work
+from workspaces.models import IdempotencyKey
+
+pytestmark = pytest.mark.django_db
+MODELS = [model for model in apps.get_app_config("runs").get_models() if model is not WorkspaceTurn]
+
+
+def rows() -> dict[str, int]:
+    return {model.__name__: model.objects.count() for model in MODELS}  # type: ignore[attr-defined]
+
+
+def claim() -> Lease:
+    lease = dispatch.claim(worker="test:1", actions=["double"], now=timezone.now())
+    assert lease is not None
+    return lease
+
+
+def ok(offset: int) -> Outcome:
+    return Outcome(offset, 1, time.time(), time.time(), outputs=[b"%d" % offset])
+
+
+def cancel(run: Run, by: Member) -> Run:
+    return cancellation.cancel(run, by=By(Actor.MEMBER, by.user.uid), now=timezone.now())
+
+
+@pytest.mark.parametrize("query", ["", "?force=true", "?force=false"])
+def test_a_run_is_gone_with_all_it_held(api: Api, acme: Member, double: ActionDefinition, query: str) -> None:
+    kept = launch("double", [*numbers(3), {}], by=acme, batch_size=2)
+    work()
+    before = rows()
+    run = launch("double", [*numbers(5), {}], by=acme, batch_size=2)
+    work()
+    answer = api.client.delete(f"/v1/runs/{run.uid}{query}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert rows() == before
+    for path in ("", "/status", "/inputs", "/outputs", "/timeline"):
+        assert api.get(f"/v1/runs/{run.uid}{path}").status_code == 404
+    for verb in ("cancel", "resume"):
+        assert api.post(f"/v1/runs/{run.uid}/{verb}", {}).status_code == 404
+    assert api.client.delete(f"/v1/runs/{run.uid}").status_code == 404
+    assert [one["uid"] for one in api.get("/v1/runs").json()] == [str(kept.uid)]
+    assert (len(inputs_of(kept)), len(outputs_of(kept))) == (4, 3)
+
+
+@pytest.mark.parametrize("status", ["STOPPED", "FAILED", "PARTIAL_SUCCEEDED", "SUCCEEDED", "INVALID"])
+@pytest.mark.parametrize("mode", list(ExecutionMode))
+def test_whatever_does_not_go_on_can_be_deleted(
+    api: Api, acme: Member, double: ActionDefinition, status: str, mode: str
+) -> None:
+    run = launch("double", numbers(2), by=acme)
+    Run.objects.filter(pk=run.pk).update(status=status, execution_mode=mode)
+    assert api.client.delete(f"/v1/runs/{run.uid}").status_code == 204
+    assert set(rows().values()) == {0}
+
+
+@pytest.mark.parametrize("status", ["CREATED", "QUEUED", "SCHEDULED", "BLOCKED", "RUNNING"])
+@pytest.mark.parametrize("query", ["", "?force=true"])
+def test_what_goes_on_cannot(api: Api, acme: Member, double: ActionDefinition, status: str, query: str) -> None:
+    run = launch("double", numbers(2), by=acme)
+    Run.objects.filter(pk=run.pk).update(status=status)
+    before = rows()
+    answer = api.client.delete(f"/v1/runs/{run.uid}{query}")
+    assert (answer.status_code, answer.json()["error_label"], answer.json()["params"]) == (
+        409, "CONFLICT", {"status": status},
+    )  # fmt: skip
+    assert rows() == before
+
+
+def test_parameters_that_are_refused(api: Api, acme: Member, double: ActionDefinition) -> None:
+    run = cancel(launch("double", numbers(1), by=acme), acme)
+    for query in ("force=1", "force=", "force=true&force=true", "really=true"):
+        answer = api.client.delete(f"/v1/runs/{run.uid}?{query}")
+        assert (answer.status_code, answer.json()["error_label"]) == (400, "BAD_PARAMETERS")
+    assert api.get(f"/v1/runs/{run.uid}?force=true").status_code == 400
+    assert reread(run).status == RunStatus.STOPPED
+
+
+def test_who_may_delete(acme: Member, other: Member, double: ActionDefinition) -> None:
+    run = cancel(launch("double", numbers(1), by=acme), acme)
+    reader = member("Acme", "eve@acme.test", role="USER")
+    read_only = member("Acme", "bob@acme.test", scopes=["read"])
+    keys = (None, reader.key, read_only.key, other.key)
+    assert [Api(key).client.delete(f"/v1/runs/{run.uid}").status_code for key in keys] == [401, 403, 403, 404]
+    assert reread(run).status == RunStatus.STOPPED
+
+
+def test_inputs_that_others_have_stay(acme: Member, double: ActionDefinition) -> None:
+    first, second, due = (launch("double", numbers(3), by=acme, batch_size=2) for _ in range(3))
+    Run.objects.filter(pk=second.pk).update(input_set=first.input_set)  # as two runs of one schedule
+    Batch.objects.filter(run=second).delete()
+    for run in (first, second, due):
+        cancel(run, acme)
+    deletion.delete(first)
+    assert InputChunk.objects.filter(input_set=first.input_set_id).count() == 2
+    deletion.delete(second)
+    assert not InputSet.objects.filter(pk=first.input_set_id).exists()
+    Run.objects.filter(pk=due.pk).update(schedule_uid=uuid.uuid4())
+    deletion.delete(due)
+    assert InputSet.objects.filter(pk=due.input_set_id).exists()  # the schedule's, which comes due again
+
+
+def test_the_idempotency_key_is_free_again(acme: Member, double: ActionDefinition) -> None:
+    api = Api(acme.key, **{"Idempotency-Key": "once"})
+    body = {"inputs": numbers(1)}
+    first = api.post("/v1/actions/double/async", body).json()
+    work()
+    assert api.client.delete(f"/v1/runs/{first['run_uid']}").status_code == 204
+    assert not IdempotencyKey.objects.exists()
+    again = api.post("/v1/actions/double/async", body)
+    assert (again.status_code, "Idempotency-Replayed" in again.headers) == (202, False)
+    assert again.json()["run_uid"] != first["run_uid"]
+
+
+def test_a_worker_that_is_still_at_it_records_nothing(acme: Member, double: ActionDefinition) -> None:
+    run = launch("double", numbers(2), by=acme)
+    lease = claim()
+    cancel(run, acme)
+    deletion.delete(run)
+    assert not dispatch.renew(lease.batch_id, lease.attempt)
+    with pytest.raises(LeaseLost):
+        checkpoint.write(lease, [ok(0)], release=True)
+    with pytest.raises(NotFound):
+        deletion.delete(run)
+    assert set(rows().values()) == {0}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_cancel_delete_and_workers_at_once(
+    acme: Member, double: ActionDefinition, side_by_side: Callable[..., list[Any]]
+) -> None:
+    """Nobody deadlocks, one delete wins, and nothing is left behind."""
+    for _ in range(6):
+        run = launch("double", numbers(6), by=acme, batch_size=1)
+        leases = [claim() for _ in range(3)]
+
+        def away() -> str:
+            for verb in (lambda: cancel(run, acme), lambda: deletion.delete(run)):  # noqa: B023
+                try:
+                    verb()
+                except Conflict:
+                    continue
+                except NotFound:
+                    return "gone"
+            return "deleted"
+
+        def go_on(lease: Lease) -> None:
+            current: Lease | None = lease
+            while current:
+                try:
+                    checkpoint.write(current, [ok(0)], release=True)
+                except LeaseLost:
+                    return
+                current = dispatch.claim(worker="w", actions=["double"], now=timezone.now())
+
+        told = side_by_side(away, away, recovery.sweep, *(lambda lease=lease: go_on(lease) for lease in leases))
+        assert sorted(told[:2]) == ["deleted", "gone"]
+        assert set(rows().values()) == {0}

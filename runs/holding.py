@@ -19,8 +19,8 @@ class Held(NamedTuple):
 def hold(run: Run, *, leased_only: bool = False) -> Held:
     """Lock a run's batches, its progress and then itself, in the house's order, until the transaction ends.
 
-    With `leased_only` the other batches stay free, and may still be claimed: whoever does has an older epoch once the
-    caller has raised it.
+    With `leased_only` the other batches stay free, and may still be claimed: whoever does so has an old epoch, once
+    the caller has raised it.
 
     Raises:
         NotFound: it was deleted.

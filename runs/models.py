@@ -1,7 +1,8 @@
 """What happened: a run, its inputs, the batches they are executed in, the results, and the run's timeline.
 
 The tables are written by one module each: `launch` makes a run and all it starts with, `lifecycle` moves a run's
-status, `dispatch` a batch's, `checkpoint` appends results and moves the counters. Querysets here ask and never change.
+status, `dispatch` a batch's, `checkpoint` appends results and moves the counters, which `resumption` takes back for
+what runs again. `deletion` takes a run away. Querysets here ask and never change.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ PATHS = {
     "v1/runs/<uid:run_uid>/inputs",
     "v1/runs/<uid:run_uid>/outputs",
     "v1/runs/<uid:run_uid>/timeline",
+    "v1/runs/<uid:run_uid>/cancel",
+    "v1/runs/<uid:run_uid>/resume",
     "v1/workspaces",
     "v1/workspaces/members",
     "v1/api-keys",
@@ -80,6 +82,13 @@ def test_a_wrong_method(path: str, method: str) -> None:
     answer = getattr(Client(headers={"X-API-Key": "any"}), method)(path)
     told(answer, 405, "METHOD_NOT_ALLOWED")
     assert re.findall(r"[A-Z]+", answer.headers["Allow"])[0] == "GET"
+
+
+@pytest.mark.parametrize("verb", ["cancel", "resume"])
+def test_what_moves_a_run_is_a_post(verb: str) -> None:
+    answer = api().get(f"/v1/runs/{UID}/{verb}")
+    told(answer, 405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["Allow"] == "POST"
 
 
 def test_launching_is_a_post() -> None:

@@ -52,6 +52,15 @@ def test_done_bits_are_a_set(case: tuple[int, set[int]]) -> None:
     assert len(done.packed()) == math.ceil(size / 8)
 
 
+def test_bits_are_cleared_one_by_one() -> None:
+    done = DoneBits(10)
+    for offset in range(10):
+        done.add(offset)
+    for offset in (0, 7, 9, 9):
+        done.discard(offset)
+    assert done.missing() == [0, 7, 9]
+
+
 def test_a_copy_of_the_bits_is_its_own() -> None:
     one = DoneBits(9)
     two = DoneBits(9, one.packed())

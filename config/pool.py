@@ -8,7 +8,7 @@ from typing import Any
 from celery.concurrency import asynpool, prefork
 
 
-class Pool(asynpool.AsynPool):  # type: ignore[misc]
+class Pool(asynpool.AsynPool):
     """Looks for dead processes twice a second.
 
     Celery hears of a death from a pipe, which closes before the process can be waited for, so that it often finds
@@ -20,5 +20,5 @@ class Pool(asynpool.AsynPool):  # type: ignore[misc]
         return {self.maintain_pool: 0.5}
 
 
-class TaskPool(prefork.TaskPool):  # type: ignore[misc]
+class TaskPool(prefork.TaskPool):
     Pool = Pool

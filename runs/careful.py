@@ -78,7 +78,6 @@ class CarefulRunner:
         return outcomes
 
     def stop(self) -> None:
-        # After a failure that was blamed one more is executed: it may be the next to die of.
         self._waiting.clear()
 
     def abandon(self) -> None:

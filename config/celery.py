@@ -24,6 +24,7 @@ from celery import Celery, signals
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 from django.utils import timezone
 
+HAND_BACK_S = 1.0  # while the database does not answer
 STOP_S = 5.0  # more than a slice takes, less than the 10 s after which most supervisors kill
 
 log = structlog.get_logger(__name__)
@@ -71,21 +72,22 @@ def leave_the_end_to_the_parent(**_: Any) -> None:
 
 
 @signals.worker_process_init.connect
-def end_calls_of_the_dead(**_: Any) -> None:
-    """End the live calls of the process whose place this one takes, if it died: their callers wait.
+def take_from_the_dead(**_: Any) -> None:
+    """See to what the process had in hand whose place this one takes, if it died: live calls end, batches are ready.
 
     In a thread: a process that takes long to begin is killed.
     """
-    threading.Thread(target=_end_calls_of_the_dead, daemon=True).start()
+    threading.Thread(target=_take_from_the_dead, daemon=True).start()
 
 
-def _end_calls_of_the_dead() -> None:
-    from runs import lost_calls  # the models are not loaded when this module is
+def _take_from_the_dead() -> None:
+    from runs import lost_batches, lost_calls  # the models are not loaded when this module is
 
     try:
         lost_calls.end_calls_of_dead_siblings(now=timezone.now())
+        lost_batches.hand_back_of_dead_siblings()
     except (DatabaseError, InterfaceError) as error:  # the sweep finds them
-        log.warning("calls_of_the_dead_not_ended", error=str(error).strip())
+        log.warning("dead_not_seen_to", error=str(error).strip())
     finally:
         connections.close_all()
 
@@ -102,15 +104,30 @@ def _do_nothing(*_: Any) -> None:
 @signals.worker_shutting_down.connect
 def stop_in_time(**_: Any) -> None:
     """Let the slices in hand end, and wait no longer: an input that takes more time is executed again elsewhere."""
-    timer = threading.Timer(STOP_S, _kill_children)
+    timer = threading.Timer(STOP_S, _end_children)
     timer.daemon = True
     timer.start()
 
 
-def _kill_children() -> None:
+def _end_children() -> None:
+    """Hand back what the processes have in hand, for which none of it is to blame, and kill them."""
+    handing_back = threading.Thread(target=_hand_back, daemon=True)
+    handing_back.start()
+    handing_back.join(HAND_BACK_S)
     for child in active_children():
         if child.pid is not None:
             os.kill(child.pid, signal.SIGKILL)
+
+
+def _hand_back() -> None:
+    from runs import lost_batches  # the models are not loaded when this module is
+
+    try:
+        lost_batches.hand_back_before_stop()
+    except (DatabaseError, InterfaceError) as error:  # their leases run out
+        log.warning("batches_not_handed_back", error=str(error).strip())
+    finally:
+        connections.close_all()
 
 
 @signals.task_prerun.connect

@@ -139,6 +139,7 @@ CELERY_RESULT_EXPIRES = None
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 # A process that died leaves no result behind to wait for, and until then its task counts against --disable-prefetch.
 CELERY_WORKER_LOST_WAIT = 1.0
+CELERY_WORKER_POOL = "config.pool:TaskPool"
 # The fences make a double harmless, and a broker that went away is no reason to kill good work.
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_TIMEZONE = "UTC"

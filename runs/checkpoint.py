@@ -35,7 +35,10 @@ class LeaseLost(Exception):
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one input in one attempt. Either `outputs`, or `error`, or `retry_at` (epoch seconds)."""
+    """What became of one input in one attempt. Either `outputs`, or `error`, or `retry_at` (epoch seconds).
+
+    `deaths` is how many processes died at the input before.
+    """
 
     offset: int
     attempt: int
@@ -44,6 +47,7 @@ class Outcome:
     outputs: list[bytes] | None = None
     error: dict[str, Any] | None = None
     retry_at: float | None = None
+    deaths: int = 0
 
     @property
     def size(self) -> int:
@@ -97,7 +101,8 @@ def _apply(done: DoneBits, retries: Retries, outcomes: Sequence[Outcome]) -> Non
             done.add(one.offset)
             retries.pop(one.offset, None)
         else:
-            retries[one.offset] = {"attempts": one.attempt, "due_at": one.retry_at}
+            deaths = {"deaths": one.deaths} if one.deaths else {}
+            retries[one.offset] = {"attempts": one.attempt, "due_at": one.retry_at, **deaths}
 
 
 def _release(done: DoneBits, retries: Retries, *, now: datetime) -> Release:

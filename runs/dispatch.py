@@ -30,6 +30,19 @@ Retries = dict[int, dict[str, Any]]
 """Of inputs that asked to be tried again, by offset: how often they were tried, and when they are due (epoch s)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """The input that a careful batch was at when its process was lost.
+
+    `lived_s` is for how long its process was at it, at most; None where nobody saw the process dead.
+    """
+
+    offset: int
+    deaths: int
+    since: datetime | None
+    lived_s: float | None
+
+
 @dataclass(slots=True)
 class Lease:
     """A batch in this worker's hands, with all it needs to execute it."""
@@ -51,6 +64,8 @@ class Lease:
     retries: Retries
     inputs: bytes
     is_live: bool
+    is_careful: bool
+    suspect: Suspect | None
 
 
 # In this and the next the batch is found by its id alone: the innermost query has looked at its status and locked it.
@@ -164,7 +179,20 @@ def _lease(row: Mapping[str, Any]) -> Lease:
         retries=load_retries(row["retries"]),
         inputs=row["inputs"],
         is_live=row["execution_mode"] == ExecutionMode.LIVE,
+        is_careful=row["careful"],
+        suspect=_suspect(row),
     )
+
+
+def _suspect(row: Mapping[str, Any]) -> Suspect | None:
+    offset, since, died_at = row["suspect"], row["suspect_since"], row["suspect_died_at"]
+    if not row["suspect_deaths"]:
+        return None
+    if offset is None:  # lost before anything was marked: counted only where one input was left
+        left = DoneBits(row["input_count"], row["done"]).missing()
+        return Suspect(left[0], row["suspect_deaths"], None, None) if len(left) == 1 else None
+    lived_s = (died_at - since).total_seconds() if died_at and since else None
+    return Suspect(offset, row["suspect_deaths"], since, lived_s)
 
 
 _ACTION_COLUMNS = ("id", "name", "timeout_s", "max_attempts", "concurrency", "max_concurrency", "rate")
@@ -172,7 +200,8 @@ _ACTION_COLUMNS = ("id", "name", "timeout_s", "max_attempts", "concurrency", "ma
 # Written out, because it runs for every batch: Django takes five times as long to put it together.
 _READ = f"""
 SELECT batch.id, batch.run_id, batch.attempt, batch.checkpoint, batch.first_index, batch.input_count, batch.done,
-       batch.retries, chunk.inputs, run.uid, run.workspace_id, run.status, run.started_at, run.parameters,
+       batch.retries, batch.careful, batch.suspect, batch.suspect_since, batch.suspect_died_at, batch.suspect_deaths,
+       chunk.inputs, run.uid, run.workspace_id, run.status, run.started_at, run.parameters,
        run.execution_mode, run.identity_ids, run.identity_mode, progress.epoch, progress.generation,
        {", ".join(f"action.{name} AS action_{name}" for name in _ACTION_COLUMNS)},
        NOT EXISTS (SELECT FROM runs_batch AS other WHERE other.run_id = run.id AND other.status = 'READY') AS is_last
@@ -192,7 +221,7 @@ def _read(batch_id: int) -> dict[str, Any]:
 
 
 _RENEW = """
-UPDATE runs_batch SET leased_until = clock_timestamp() + make_interval(secs => %s)
+UPDATE runs_batch SET leased_until = GREATEST(leased_until, clock_timestamp() + make_interval(secs => %s))
  WHERE id = %s AND attempt = %s AND status = 'LEASED'
 """
 
@@ -201,6 +230,31 @@ def renew(batch_id: int, attempt: int) -> bool:
     """Hold the lease for its full length from now. Returns False when the batch is in other hands."""
     with connection.cursor() as cursor:
         cursor.execute(_RENEW, [settings.RUNYARD_LEASE_SECONDS, batch_id, attempt])
+        return cursor.rowcount == 1
+
+
+_MARK_SUSPECT = """
+UPDATE runs_batch
+   SET suspect = %(offset)s, suspect_since = clock_timestamp(), suspect_died_at = NULL, suspect_deaths = %(deaths)s,
+       leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
+ WHERE id = %(batch)s AND attempt = %(attempt)s AND status = 'LEASED'
+"""
+
+
+def mark_suspect(lease: Lease, offset: int, *, deaths: int, hold_s: float = 0.0) -> bool:
+    """Write down that an input is about to be executed whose process may die of it, as it did `deaths` times before.
+
+    The lease is held for `hold_s` from now where that is longer. Returns False when the batch is in other hands.
+    """
+    values = {
+        "offset": offset,
+        "deaths": deaths,
+        "lease_s": max(settings.RUNYARD_LEASE_SECONDS, hold_s),
+        "batch": lease.batch_id,
+        "attempt": lease.attempt,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_MARK_SUSPECT, values)
         return cursor.rowcount == 1
 
 
@@ -245,13 +299,16 @@ class Release:
 
 
 _RECORD = """
-UPDATE runs_batch SET checkpoint = checkpoint + 1, done = %(done)s, retries = %(retries)s
+UPDATE runs_batch
+   SET checkpoint = checkpoint + 1, done = %(done)s, retries = %(retries)s,
+       careful = %(careful)s, suspect = NULL, suspect_since = NULL, suspect_died_at = NULL, suspect_deaths = 0
  WHERE id = %(batch)s AND attempt = %(attempt)s AND checkpoint = %(checkpoint)s AND status = 'LEASED'
 """
 
 _RECORD_AND_RELEASE = """
 UPDATE runs_batch
    SET checkpoint = checkpoint + 1, done = %(done)s, retries = %(retries)s,
+       careful = %(careful)s, suspect = NULL, suspect_since = NULL, suspect_died_at = NULL, suspect_deaths = 0,
        status = %(status)s, ready_at = %(ready_at)s, leased_until = NULL, worker = ''
  WHERE id = %(batch)s AND attempt = %(attempt)s AND checkpoint = %(checkpoint)s AND status = 'LEASED'
 """
@@ -269,6 +326,7 @@ def record_progress(lease: Lease, *, done: bytes, retries: Retries, release: Rel
         "checkpoint": lease.checkpoint,
         "done": done,
         "retries": Json(stored) if stored else None,
+        "careful": lease.is_careful,
     }
     if release:
         values |= {"status": release.status.value, "ready_at": release.ready_at}
@@ -307,16 +365,19 @@ UPDATE runs_batch
  WHERE id = ANY(%s) AND status = 'LEASED'
 """
 
-_BEGIN_AGAIN = """
+# As it was at the launch: what its processes died of before, whoever resumes the run may have set right.
+_AFRESH = """status = 'READY', leased_until = NULL, worker = '', ready_at = NULL, retries = NULL, crash_count = 0,
+       careful = false, suspect = NULL, suspect_since = NULL, suspect_died_at = NULL, suspect_deaths = 0"""
+
+_BEGIN_AGAIN = f"""
 UPDATE runs_batch
-   SET status = 'READY', leased_until = NULL, worker = '', ready_at = NULL, retries = NULL, crash_count = 0
+   SET {_AFRESH}
  WHERE run_id = %s AND status <> 'DONE'
 """
 
-_RUN_AGAIN = """
+_RUN_AGAIN = f"""
 UPDATE runs_batch
-   SET status = 'READY', leased_until = NULL, worker = '', ready_at = NULL, retries = NULL, crash_count = 0,
-       done = again.done
+   SET {_AFRESH}, done = again.done
   FROM unnest(%s::bigint[], %s::bytea[]) AS again (id, done)
  WHERE runs_batch.id = again.id
 """
@@ -340,15 +401,38 @@ def run_again(done: Mapping[int, DoneBits]) -> None:
         cursor.execute(_RUN_AGAIN, [list(done), [bits.packed() for bits in done.values()]])
 
 
-_EXPIRE = """
+# A batch that crashed is executed with care from here on. Its process died at the input it had marked, or at the only
+# one that was left.
+_CRASH = """crash_count = crash_count + 1, careful = true,
+       suspect_deaths = suspect_deaths
+                      + (suspect IS NOT NULL OR input_count - bit_count(done) = 1)::int"""
+
+_EXPIRE = f"""
 UPDATE runs_batch
-   SET status = 'READY', leased_until = NULL, worker = '', crash_count = crash_count + 1
+   SET status = 'READY', leased_until = NULL, worker = '', {_CRASH}
  WHERE id IN (SELECT id FROM runs_batch
                WHERE status = 'LEASED' AND leased_until < clock_timestamp()
                  AND NOT EXISTS (SELECT FROM runs_run WHERE id = run_id AND execution_mode = 'LIVE')
                ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
 RETURNING run_id
 """
+
+_OF_WORKERS = """
+ WHERE id IN (SELECT id FROM runs_batch
+               WHERE status = 'LEASED' AND worker = ANY(%s)
+                 AND NOT EXISTS (SELECT FROM runs_run WHERE id = run_id AND execution_mode = 'LIVE')
+               ORDER BY id FOR UPDATE)
+RETURNING run_id
+"""
+
+_READY_AFTER_DEATH = f"""
+UPDATE runs_batch
+   SET status = 'READY', leased_until = NULL, worker = '', suspect_died_at = clock_timestamp(), {_CRASH}
+{_OF_WORKERS}"""
+
+_READY_AFTER_STOP = f"""
+UPDATE runs_batch SET status = 'READY', leased_until = NULL, worker = ''
+{_OF_WORKERS}"""
 
 _WAKE_DUE = """
 UPDATE runs_batch
@@ -363,6 +447,28 @@ RETURNING run_id
 def expire_leases() -> int:
     """Make batches ready whose worker went silent past its lease, but for live calls. Returns how many."""
     return _ready_again(_EXPIRE, [SWEEP_STEP])
+
+
+def workers_at_work(prefix: str) -> list[str]:
+    """Return the names that begin with `prefix` of workers that have a batch in hand."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT worker FROM runs_batch WHERE status = 'LEASED' AND starts_with(worker, %s)", [prefix]
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def take_from_dead(workers: Collection[str]) -> int:
+    """Make the batches of processes that died ready, but for live calls. Returns how many."""
+    return _ready_again(_READY_AFTER_DEATH, [list(workers)])
+
+
+def take_from_stopped(workers: Collection[str]) -> int:
+    """Make the batches of processes that are about to be ended ready, but for live calls. Returns how many.
+
+    Nobody is to blame for it: the input in hand is executed again as if it had not been begun.
+    """
+    return _ready_again(_READY_AFTER_STOP, [list(workers)])
 
 
 def wake_due(*, now: datetime) -> int:

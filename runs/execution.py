@@ -6,15 +6,10 @@ worker that is told to stop stops soon.
 
 from __future__ import annotations
 
-import faulthandler
-import os
-import secrets
-import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -26,12 +21,15 @@ from actions import catalogue, registry
 from rest.errors import ApiError
 from runs import checkpoint, dispatch, notices
 from runs.calls import Call, input_error
+from runs.careful import CarefulRunner
 from runs.checkpoint import LeaseLost, Outcome
 from runs.chunks import unpack_lines
 from runs.dispatch import Lease
 from runs.lease_keeper import keeper
 from runs.models import input_uid
 from runs.runners import GRACE_S, Runner, Work, runner_for
+from runs.siblings import worker_name
+from runs.watchdog import ARMED_AHEAD_S, DEAF_AFTER_S, NoWatchdog, Watchdog, killed_after
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +37,6 @@ SLICE_S = 2.0
 CHECKPOINT_S = 1.0
 RECORD_AGAIN_S = 0.2
 KILL_AFTER_S = 1.0  # past a live call's time limit, for a process that is deaf to it
-POOL = secrets.token_hex(4)  # a worker's own: made before it forks its processes, so that all of them share it
 
 
 class ProcessStuck(Exception):
@@ -78,31 +75,13 @@ def execute_live() -> bool:
     before = set(threading.enumerate())
     started = time.monotonic()
     try:
-        with _killed_after(timeout_s + KILL_AFTER_S) as spare:
+        with killed_after(timeout_s + KILL_AFTER_S) as spare:
             execute(lease, stop_at=float("inf"), on_end=spare)
     finally:
         notices.post(lease.run_uid)
     if time.monotonic() - started >= timeout_s and set(threading.enumerate()) - before - {keeper.thread}:
         raise ProcessStuck
     return True
-
-
-@contextmanager
-def _killed_after(seconds: float) -> Iterator[Callable[[], None]]:
-    """End the process when what is inside takes longer, even where C code holds the interpreter's lock.
-
-    Yields what calls it off.
-    """
-    spare = faulthandler.cancel_dump_traceback_later
-    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
-    try:
-        yield spare
-    finally:
-        spare()
-
-
-def worker_name() -> str:
-    return f"{socket.gethostname()}:{POOL}:{os.getpid()}"
 
 
 def execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None] = lambda: None) -> None:
@@ -119,15 +98,29 @@ def execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None] = lambda
         _fail_all(lease, error)
         return
     timeout_s = call.limits.timeout_s
+    # Who has a live call watched it already. Others are held until a process that is deaf to the limit is dead.
+    watchdog = NoWatchdog() if lease.is_live else Watchdog(timeout_s)
+    held_s = timeout_s + (2 * GRACE_S if lease.is_live else DEAF_AFTER_S + ARMED_AHEAD_S)
+
+    def on_start() -> None:
+        keeper.extend(held_s)
+        watchdog.note_start()
+
     keeper.hold(lease)
-    runner = runner_for(call, _work_of(lease), on_start=lambda: keeper.extend(timeout_s + 2 * GRACE_S))
+    runner: Runner
+    if lease.is_careful:
+        runner = CarefulRunner(lease, call, _work_of(lease), on_start)
+    else:
+        runner = runner_for(call, _work_of(lease), on_start=on_start)
     try:
-        _run(lease, runner, stop_at=stop_at, on_end=on_end)
+        _run(lease, runner, watchdog, stop_at=stop_at, on_end=on_end)
     except LeaseLost:
         log.info("lease_lost", run_uid=str(lease.run_uid), batch=lease.first_index)
-        runner.abandon()
+        with watchdog.watching():
+            runner.abandon()
     except Exception as error:
-        runner.abandon()
+        with watchdog.watching():
+            runner.abandon()
         if runner.is_stuck:
             raise ProcessStuck from error
         raise
@@ -137,9 +130,12 @@ def execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None] = lambda
         raise ProcessStuck
 
 
-def _run(lease: Lease, runner: Runner, *, stop_at: float, on_end: Callable[[], None]) -> None:
+def _run(
+    lease: Lease, runner: Runner, watchdog: Watchdog | NoWatchdog, *, stop_at: float, on_end: Callable[[], None]
+) -> None:
     while True:
-        outcomes = runner.step(_next_look(stop_at))
+        with watchdog.watching():
+            outcomes = runner.step(_next_look(stop_at))
         if keeper.is_lost:
             raise LeaseLost
         if time.monotonic() >= stop_at:
@@ -154,8 +150,13 @@ def _run(lease: Lease, runner: Runner, *, stop_at: float, on_end: Callable[[], N
 
 
 def _record(lease: Lease, outcomes: Sequence[Outcome], *, release: bool) -> None:
-    """Write a checkpoint. That of a live call is tried as long as the lease may last: nobody executes it again."""
-    give_up_at = time.monotonic() + (settings.RUNYARD_LEASE_SECONDS if lease.is_live else 0)
+    """Write a checkpoint.
+
+    That of a live call is tried as long as the lease may last: nobody executes it again. So is that of a careful batch:
+    an input whose result is lost would pass for one that its process died of.
+    """
+    is_patient = lease.is_live or lease.is_careful
+    give_up_at = time.monotonic() + (settings.RUNYARD_LEASE_SECONDS if is_patient else 0)
     while True:
         try:
             return checkpoint.write(lease, outcomes, release=release)

@@ -6,8 +6,6 @@ one does.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
@@ -21,9 +19,10 @@ from rest.errors import ApiError, TimedOut, WorkerLost
 from runs import checkpoint, dispatch, notices
 from runs.calls import input_error
 from runs.checkpoint import LeaseLost, Outcome
-from runs.execution import KILL_AFTER_S, POOL
+from runs.execution import KILL_AFTER_S
 from runs.lease_keeper import RENEWALS_OF_A_LEASE
 from runs.models import Batch, Run, input_uid
+from runs.siblings import is_dead_sibling, pool_prefix
 from workspaces import idempotency
 
 log = structlog.get_logger(__name__)
@@ -49,9 +48,8 @@ def end_overdue(*, now: datetime) -> int:
 
 def end_calls_of_dead_siblings(*, now: datetime) -> int:
     """End live calls of this worker's processes that died, for one that takes a dead one's place. Returns how many."""
-    mine = f"{socket.gethostname()}:{POOL}:"
-    batches = Batch.objects.of_live_calls().filter(worker__startswith=mine)
-    dead = [batch for batch in batches if not _is_alive(int(batch.worker.removeprefix(mine)))]
+    batches = Batch.objects.of_live_calls().filter(worker__startswith=pool_prefix())
+    dead = [batch for batch in batches if is_dead_sibling(batch.worker)]
     # One that is deaf is killed so long past the limit. Those found sooner died of themselves.
     seen_at = now - timedelta(seconds=KILL_AFTER_S)
     return _end_each(dead, lambda batch: end(batch, now=now, seen_at=seen_at))
@@ -76,16 +74,6 @@ def _end_unbegun(batch: Batch, *, now: datetime) -> bool:
     if ended:
         idempotency.forget(batch.run.uid)
     return ended
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's process has the number by now: the sweep ends the call
-        return True
-    return True
 
 
 def _is_told_soon(run: Run, *, now: datetime) -> bool:

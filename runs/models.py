@@ -254,6 +254,8 @@ class Batch(models.Model):
     `attempt` is the fence of a claim: it grows with each, and a checkpoint names the one it was made under.
     `checkpoint` grows with each checkpoint, which makes repeating one whose commit is unknown harmless.
     `done` has a bit for each input that has a result (bit n of byte n // 8, lowest first), invalid ones included.
+    A batch that crashed is `careful`: its inputs are executed one by one, and `suspect` is the offset of the one in
+    hand, from before it is executed until a checkpoint has what became of it (`runs.careful`).
     """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="batches", db_index=False)
@@ -267,9 +269,16 @@ class Batch(models.Model):
     worker = models.CharField(max_length=255, blank=True)
     ready_at = models.DateTimeField(null=True)
     crash_count = models.PositiveSmallIntegerField(default=0)
+    # No field with a check constraint among these five: adding it would read the whole table under its lock.
+    careful = models.BooleanField(default=False, db_default=False)
+    suspect = models.IntegerField(null=True)
+    suspect_since = models.DateTimeField(null=True)
+    suspect_died_at = models.DateTimeField(null=True, help_text="When its process was found dead, if it was.")
+    suspect_deaths = models.SmallIntegerField(default=0, db_default=0)
     done = models.BinaryField()
     retries = OrderedJSONField(
-        null=True, help_text='Of inputs that asked to be tried again: {offset: {"attempts": n, "due_at": seconds}}.'
+        null=True,
+        help_text='Of inputs that asked to be tried again: {offset: {"attempts": n, "due_at": seconds, "deaths": n}}.',
     )
 
     objects = BatchQuerySet.as_manager()

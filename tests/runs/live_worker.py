@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from runs import dispatch, execution
+from runs import dispatch, execution, siblings
 from runs.dispatch import Lease
 from runs.launch import LiveLaunch, prepare_live
 from runs.models import Batch, BatchStatus, ResultChunk, Run, RunStatus, RunTransition
@@ -64,7 +64,7 @@ def stored(**changes: Any) -> Run:
 
 
 def claim() -> Lease | None:
-    return dispatch.claim_live(worker=execution.worker_name(), actions=["double"], now=timezone.now())
+    return dispatch.claim_live(worker=siblings.worker_name(), actions=["double"], now=timezone.now())
 
 
 def expire() -> None:

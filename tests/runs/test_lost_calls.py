@@ -12,7 +12,7 @@ import pytest
 from django.utils import timezone
 
 from actions import ActionDefinition
-from runs import checkpoint, dispatch, execution, lost_calls, recovery
+from runs import checkpoint, dispatch, lost_calls, recovery, siblings
 from runs.checkpoint import LeaseLost, Outcome
 from runs.dispatch import Lease
 from runs.models import Batch, ResultChunk, Run, RunStatus
@@ -173,7 +173,7 @@ def dead_sibling() -> str:
     """Return the name of a process of this worker that has ended."""
     process = subprocess.Popen(["true"])
     process.wait()
-    return f"{socket.gethostname()}:{execution.POOL}:{process.pid}"
+    return f"{socket.gethostname()}:{siblings.POOL}:{process.pid}"
 
 
 def test_calls_of_a_dead_process_are_ended_by_the_one_that_takes_its_place(
@@ -181,8 +181,8 @@ def test_calls_of_a_dead_process_are_ended_by_the_one_that_takes_its_place(
 ) -> None:
     workers = {
         "dead": dead_sibling(),
-        "alive": execution.worker_name(),
-        "another worker's": dead_sibling().replace(execution.POOL, "another"),
+        "alive": siblings.worker_name(),
+        "another worker's": dead_sibling().replace(siblings.POOL, "another"),
         "another machine's": f"other{dead_sibling()}",
     }
     runs = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -141,6 +142,9 @@ def leave_a_thread_behind() -> None:
 
 
 TROUBLES: dict[str, Callable[[], None]] = {
+    "exit": lambda: os._exit(1),
+    "be killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "spin": spin,
     "hear nothing": hear_nothing,
     "hold the interpreter": hold_the_interpreter,
@@ -175,3 +179,34 @@ async def make_trouble_on_a_loop(input: Trouble, *, context: Context) -> None:
             await asyncio.sleep(1000 if input.how == "hear nothing" else spin())
         except asyncio.CancelledError:
             continue
+
+
+class Poison(BaseModel):
+    number: int
+    how: str | None = None
+
+
+def squared_unless_poisonous(input: Poison, context: Context) -> Square:
+    note(context)
+    if input.how:
+        TROUBLES[input.how]()
+    return squared(input.number)
+
+
+@action("square-poison", timeout_s=1)
+def square_poison(input: Poison, *, context: Context) -> Square:
+    """Square a number, or do to the process what the input says."""
+    return squared_unless_poisonous(input, context)
+
+
+@action("square-poison-in-threads", timeout_s=1, concurrency=4)
+def square_poison_in_threads(input: Poison, *, context: Context) -> Square:
+    """Do the same in threads."""
+    return squared_unless_poisonous(input, context)
+
+
+@action("square-poison-on-a-loop", timeout_s=1, concurrency=4)
+async def square_poison_on_a_loop(input: Poison, *, context: Context) -> Square:
+    """Do the same on an event loop."""
+    await asyncio.sleep(0)
+    return squared_unless_poisonous(input, context)

@@ -99,6 +99,7 @@ def test_a_worker_that_is_stopped_does_not_wait_for_a_long_input(breakable: Inst
     breakable.wait_for_executions(run_uid, 1)
     breakable.stop("worker-runs")
     assert breakable.status(run_uid)["progress"] == 0
+    assert breakable.client.get(f"/v1/runs/{run_uid}/inputs").json()[0]["status"] == "QUEUED"  # handed back
     breakable.start("worker-runs")
     assert breakable.wait_for_end(run_uid)["status"] == "SUCCEEDED"
     assert len(breakable.executions(run_uid)) == 2

@@ -1,0 +1,39 @@
+"""Inputs that kill their process, or make it deaf: each is blamed and passed, and costs its neighbours nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from runs.careful import MAX_DEATHS
+from tests.system.installation import Installation
+
+NUMBERS = range(40)
+POISON = 7
+ACTIONS = ["square-poison", "square-poison-in-threads", "square-poison-on-a-loop"]
+DEADLY = {"exit": "WORKER_LOST", "crash": "WORKER_LOST", "be killed": "WORKER_LOST"}
+DEAF = {"hear nothing": "TIMEOUT", "hold the interpreter": "TIMEOUT"}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(("how", "label"), [*DEADLY.items(), *DEAF.items()], ids=[*DEADLY, *DEAF])
+def test_one_poisonous_input_fails_and_the_others_succeed(
+    shared: Installation, action: str, how: str, label: str
+) -> None:
+    inputs = [{"number": n, "how": how if n == POISON else None} for n in NUMBERS]
+    run_uid = shared.launch(action, inputs, batch_size=len(NUMBERS))
+    run = shared.wait_for_end(run_uid)
+    assert (run["status"], run["succeeded_count"], run["failed_count"]) == ("PARTIAL_SUCCEEDED", len(NUMBERS) - 1, 1)
+    shown = shared.client.pages(f"/v1/runs/{run_uid}/inputs?limit=100")
+    failed = [(one["index"], one["last_error"]["label"]) for one in shown if one["status"] != "SUCCEEDED"]
+    assert failed == [(POISON, label)]
+    assert [one["number"] for one in shared.client.outputs(run_uid)] == [n for n in NUMBERS if n != POISON]
+    executions = Counter(one.index for one in shared.executions(run_uid))
+    assert set(executions) == set(NUMBERS)
+    # Once among the others, and then alone.
+    assert executions.pop(POISON) <= 1 + MAX_DEATHS
+    assert max(executions.values()) <= 2
+
+    after = shared.launch(action, [{"number": 1}])
+    assert shared.wait_for_end(after)["status"] == "SUCCEEDED"

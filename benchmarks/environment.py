@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devstack.home import PROJECT, Home
+from devstack.processes import end_with_parent
 from devstack.servers import Servers
 
 READY_S = 120
@@ -55,7 +56,7 @@ def process(command: list[str], added: Mapping[str, str]) -> Iterator[None]:
     """Run a program beside the benchmark; end it politely."""
     started = subprocess.Popen(
         command, cwd=PROJECT, env={**os.environ, **added}, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=end_with_parent,
     )  # fmt: skip
     try:
         yield

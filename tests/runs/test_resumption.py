@@ -529,3 +529,26 @@ def test_any_history_of_failures_cancels_and_resumes_adds_up(
         model = {index: label for index, label in model.items() if index not in pending}
         assert_lists_agree(run)
     Batch.objects.filter(run=run).delete()  # so that the next example claims nothing of this one
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["stopped", "failed"])
+def test_what_processes_died_of_before_is_no_longer_held_against_an_input(
+    acme: Member, fails: Fails, ended: bool
+) -> None:
+    by, now = By(Actor.MEMBER, acme.user.uid), timezone.now()
+    run = launch("moody", numbers(2), by=acme, batch_size=2)
+    if ended:
+        fails[0] = fails[1] = "MOODY"
+        work()
+    against = {"careful": True, "suspect": 1, "suspect_since": now, "suspect_died_at": now, "suspect_deaths": 2}
+    Batch.objects.filter(run=run).update(crash_count=2, **against)
+    if not ended:
+        cancellation.cancel(run, by=by, now=now)
+    resumption.resume(reread(run), by=by, now=now)
+    batch = Batch.objects.get(run=run)
+    assert {name: getattr(batch, name) for name in against} == {
+        "careful": False, "suspect": None, "suspect_since": None, "suspect_died_at": None, "suspect_deaths": 0,
+    }  # fmt: skip
+    assert batch.crash_count == 0
+    lease = claim()
+    assert (lease.is_careful, lease.suspect) == (False, None)

@@ -112,3 +112,15 @@ def session_setting(of: BaseDatabaseWrapper, name: str, value: str) -> Iterator[
         cursor.execute(f"SET {name} = '{value}'")
         yield
         cursor.execute(f"RESET {name}")
+
+
+def test_threads_of_a_web_process_share_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "is_shared_by_threads", True)
+    monkeypatch.setenv("RUNYARD_WEB_DATABASE_CONNECTIONS", "7")
+    shared = database.configure("postgresql:///x")
+    assert (shared["OPTIONS"]["pool"]["max_size"], shared["CONN_MAX_AGE"], shared["CONN_HEALTH_CHECKS"]) == (7, 0, True)
+
+
+def test_other_processes_keep_connections_of_their_own() -> None:
+    own = database.configure("postgresql:///x")
+    assert ("pool" in own["OPTIONS"], own["CONN_MAX_AGE"]) == (False, None)

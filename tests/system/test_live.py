@@ -24,8 +24,12 @@ Call = Callable[..., "Future[requests.Response]"]
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation in which one caller waits at a time, and not for long, while a lease is long."""
+    """An installation in which one caller waits at a time, and not for long, while a lease is long.
+
+    Its web has one database connection, so whoever waits for a call and keeps it stops everybody else.
+    """
     environment = {
+        "RUNYARD_WEB_DATABASE_CONNECTIONS": "1",
         "RUNYARD_WEB_PROCESSES": "1",
         "RUNYARD_MAX_LIVE_CALLS": "1",
         "RUNYARD_LIVE_WAIT_SECONDS": "1",

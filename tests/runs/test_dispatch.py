@@ -301,3 +301,17 @@ def test_a_claim_takes_few_queries_whatever_stands_in_line(
         launch("double", numbers(3), by=acme, batch_size=1)
     with django_assert_max_num_queries(8):
         claim_some()
+
+
+@pytest.mark.parametrize("statement", [dispatch._CLAIM, dispatch._CLAIM_LIVE], ids=["async", "live"])
+def test_a_claim_finds_its_batch_by_the_id_whatever_the_statistics_say(
+    acme: Member, double: ActionDefinition, statement: str
+) -> None:
+    """They are mostly of a quiet time, in which going through all ready batches costs nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE runs_batch, runs_run, runs_readyrun")
+        launch("double", numbers(500), by=acme, batch_size=1)
+        values = {"worker": "w", "lease_s": 15, "actions": ["double"], "candidates": dispatch.CANDIDATES}
+        cursor.execute(f"EXPLAIN {statement}", values)
+        plan = [line for (line,) in cursor.fetchall()]
+    assert any("runs_batch_pkey on runs_batch batch" in line for line in plan), "\n".join(plan)

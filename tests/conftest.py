@@ -2,6 +2,9 @@
 
 They start before Django reads its settings and end with the run. Each process of a parallel run (pytest-xdist) has its
 own pair, so that tests side by side share neither a table nor a queue.
+
+Hypothesis tries the same examples each time, so that a change is judged by what it changed:
+`pytest --hypothesis-profile=default` tries others.
 """
 
 from __future__ import annotations
@@ -9,10 +12,13 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from devstack.temporary import TemporaryServers
 
 SETTINGS_OF_A_SHELL = ("DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "HTTPS", "LOG_LEVEL", "LOG_FORMAT", "PORT")
+hypothesis_settings.register_profile("repeatable", derandomize=True)
+hypothesis_settings.load_profile("repeatable")
 servers = pytest.StashKey[TemporaryServers]()
 
 

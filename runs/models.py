@@ -59,7 +59,8 @@ class RunStatus(models.TextChoices):
 
 
 TERMINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL_SUCCEEDED, RunStatus.FAILED, RunStatus.INVALID})
-IS_UNFINISHED = ~models.Q(status__in=sorted(TERMINAL))  # sorted: the index serves the very words it was made with
+HAS_ENDED = models.Q(status__in=sorted(TERMINAL))  # sorted: an index serves the very words it was made with
+IS_UNFINISHED = ~HAS_ENDED
 EXECUTABLE = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 
 
@@ -145,6 +146,7 @@ class Run(models.Model):
     identity_mode = models.CharField(max_length=8, blank=True)
     input_set = models.ForeignKey(InputSet, on_delete=models.PROTECT, related_name="runs")
     batch_size = models.PositiveIntegerField()
+    depends_on = ArrayField(models.UUIDField(), default=list, db_default=[])
 
     # The schedule stands above this app: it is named by uid, never by a foreign key.
     schedule_uid = models.UUIDField(null=True)
@@ -189,6 +191,7 @@ class Run(models.Model):
                 name="run_waiting_live",
                 condition=models.Q(execution_mode=ExecutionMode.LIVE, status=RunStatus.QUEUED),
             ),
+            models.Index(fields=["finished_at"], name="run_ended", condition=HAS_ENDED),
             GinIndex(fields=["tags"], name="run_by_tag"),
         ]
 
@@ -200,7 +203,8 @@ class RunProgress(models.Model):
     """The numbers of a run that move while it executes, in a narrow row of their own without indexes.
 
     `epoch` is the fence: whoever may not record any more has an older one. `remaining` at 0 ends the run.
-    `generation` tells the results of a resume from those it replaces.
+    `generation` tells the results of a resume from those it replaces. `failures_in_row` counts from the launch or the
+    last resume. `stored_bytes` are those of the results.
     """
 
     run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="progress")
@@ -213,6 +217,9 @@ class RunProgress(models.Model):
     remaining = models.PositiveIntegerField()
     output_count = models.PositiveBigIntegerField(default=0)
     retry_count = models.PositiveIntegerField(default=0)
+    # No fields with a check constraint: adding one would read the whole table under its lock.
+    failures_in_row = models.IntegerField(default=0, db_default=0)
+    stored_bytes = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints: ClassVar = [
@@ -362,6 +369,7 @@ class ReadyRun(models.Model):
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+", db_index=False)
     action = models.ForeignKey(Action, on_delete=models.CASCADE, related_name="+", db_index=False)
     turn = models.BigIntegerField(db_index=True)
+    waiting_since = models.DateTimeField(db_default=Now(), help_text="The last time it was served, or got in line.")
 
 
 class WorkspaceTurn(models.Model):
@@ -370,6 +378,38 @@ class WorkspaceTurn(models.Model):
     workspace = models.OneToOneField(Workspace, on_delete=models.CASCADE, primary_key=True, related_name="+")
     last_turn = models.BigIntegerField(default=0)
     served_turn = models.BigIntegerField(default=0, db_index=True)
+
+
+class ActionGate(models.Model):
+    """What the installation's workers have begun of an action that has a rate, and when they may begin more.
+
+    `begun` is a list of [epoch seconds, number of inputs], no older than the rate's period. The row is also the lock
+    under which the batches of an action with `max_concurrency` are counted (`runs.gates`).
+    """
+
+    action = models.OneToOneField(Action, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    begun = models.JSONField(default=list)
+    closed_until = models.DateTimeField(null=True)
+
+
+class Dependency(models.Model):
+    """A run that `run` still waits for, named by its uid: it may be deleted. The row goes once it is met.
+
+    `is_due` asks for a look at it: whoever moves the other run sets it, `runs.dependencies` clears it before it looks.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="unmet_dependencies", db_index=False)
+    depends_on_uid = models.UUIDField(db_index=True)
+    is_due = models.BooleanField(default=True)
+
+    class Meta:
+        verbose_name_plural = "dependencies"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "depends_on_uid"], name="dependency_unique"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["run"], name="dependency_due", condition=models.Q(is_due=True)),
+        ]
 
 
 def input_uid(run_uid: uuid.UUID, index: int) -> uuid.UUID:

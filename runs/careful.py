@@ -19,7 +19,7 @@ from rest.errors import WorkerLost
 from runs import dispatch
 from runs.calls import Call
 from runs.checkpoint import LeaseLost, Outcome
-from runs.dispatch import Lease, Suspect
+from runs.leases import Lease, Suspect
 from runs.runners import Runner, Work, runner_for
 from runs.timeouts import InputTimeout
 from runs.watchdog import DEAF_AFTER_S

@@ -20,8 +20,9 @@ from pydantic_core import to_json
 
 from runs import dispatch, lifecycle, turns
 from runs.chunks import DoneBits, pack_json, pack_lines
-from runs.dispatch import Lease, Release, Retries
+from runs.dispatch import Release
 from runs.failures import last_error
+from runs.leases import Lease, Retries
 from runs.models import Batch, BatchStatus, ResultChunk, RunProgress, RunStatus
 
 log = structlog.get_logger(__name__)

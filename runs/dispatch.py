@@ -7,7 +7,6 @@ are the database's clock, so that workers whose clocks differ agree.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,56 +16,14 @@ from django.conf import settings
 from django.db import connection, transaction
 from psycopg.types.json import Json
 
-from actions.models import Action
 from runs import lifecycle, turns
 from runs.chunks import DoneBits
-from runs.models import EXECUTABLE, Batch, BatchStatus, ExecutionMode, Run, RunProgress, RunStatus
+from runs.leases import Lease, Retries, dump_retries, lease_of, read
+from runs.models import EXECUTABLE, Batch, BatchStatus, Run, RunProgress, RunStatus
 
 CANDIDATES = 32  # more than claimers work side by side, so that all of them find something
 SWEEP_STEP = 500
 MAX_TRIES = 8
-
-Retries = dict[int, dict[str, Any]]
-"""Of inputs that asked to be tried again, by offset: how often they were tried, and when they are due (epoch s)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspect:
-    """The input that a careful batch was at when its process was lost.
-
-    `lived_s` is for how long its process was at it, at most; None where nobody saw the process dead.
-    """
-
-    offset: int
-    deaths: int
-    since: datetime | None
-    lived_s: float | None
-
-
-@dataclass(slots=True)
-class Lease:
-    """A batch in this worker's hands, with all it needs to execute it."""
-
-    batch_id: int
-    attempt: int
-    checkpoint: int
-    epoch: int
-    generation: int
-    run_id: int
-    run_uid: uuid.UUID
-    workspace_id: int
-    action: Action
-    parameters: dict[str, Any]
-    identity_ids: Any
-    identity_mode: str
-    first_index: int
-    done: DoneBits
-    retries: Retries
-    inputs: bytes
-    is_live: bool
-    is_careful: bool
-    suspect: Suspect | None
-
 
 # In this and the next the batch is found by its id alone: the innermost query has looked at its status and locked it.
 # With the status asked for again PostgreSQL may go through all ready batches, when its statistics are of a quiet time.
@@ -147,7 +104,7 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime, is_live
         claimed = cursor.fetchone()
     if claimed is None:
         return None
-    row = _read(claimed[0])
+    row = read(claimed[0])
     # Status and epoch come from one snapshot: either the epoch is from before a stop, and fences this claim out
     # later, or the status tells of it now.
     if row["status"] not in EXECUTABLE:
@@ -157,67 +114,7 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime, is_live
         lifecycle.move(row["run_id"], RunStatus.RUNNING, now=now, postponed_until=None, started_at=started_at)
     if not is_live:
         turns.pass_turn(row["run_id"], row["workspace_id"], is_last=row["is_last"])
-    return _lease(row)
-
-
-def _lease(row: Mapping[str, Any]) -> Lease:
-    return Lease(
-        batch_id=row["id"],
-        attempt=row["attempt"],
-        checkpoint=row["checkpoint"],
-        epoch=row["epoch"],
-        generation=row["generation"],
-        run_id=row["run_id"],
-        run_uid=row["uid"],
-        workspace_id=row["workspace_id"],
-        action=Action(**{name: row[f"action_{name}"] for name in _ACTION_COLUMNS}),
-        parameters=row["parameters"],
-        identity_ids=row["identity_ids"],
-        identity_mode=row["identity_mode"],
-        first_index=row["first_index"],
-        done=DoneBits(row["input_count"], row["done"]),
-        retries=load_retries(row["retries"]),
-        inputs=row["inputs"],
-        is_live=row["execution_mode"] == ExecutionMode.LIVE,
-        is_careful=row["careful"],
-        suspect=_suspect(row),
-    )
-
-
-def _suspect(row: Mapping[str, Any]) -> Suspect | None:
-    offset, since, died_at = row["suspect"], row["suspect_since"], row["suspect_died_at"]
-    if not row["suspect_deaths"]:
-        return None
-    if offset is None:  # lost before anything was marked: counted only where one input was left
-        left = DoneBits(row["input_count"], row["done"]).missing()
-        return Suspect(left[0], row["suspect_deaths"], None, None) if len(left) == 1 else None
-    lived_s = (died_at - since).total_seconds() if died_at and since else None
-    return Suspect(offset, row["suspect_deaths"], since, lived_s)
-
-
-_ACTION_COLUMNS = ("id", "name", "timeout_s", "max_attempts", "concurrency", "max_concurrency", "rate")
-
-# Written out, because it runs for every batch: Django takes five times as long to put it together.
-_READ = f"""
-SELECT batch.id, batch.run_id, batch.attempt, batch.checkpoint, batch.first_index, batch.input_count, batch.done,
-       batch.retries, batch.careful, batch.suspect, batch.suspect_since, batch.suspect_died_at, batch.suspect_deaths,
-       chunk.inputs, run.uid, run.workspace_id, run.status, run.started_at, run.parameters,
-       run.execution_mode, run.identity_ids, run.identity_mode, progress.epoch, progress.generation,
-       {", ".join(f"action.{name} AS action_{name}" for name in _ACTION_COLUMNS)},
-       NOT EXISTS (SELECT FROM runs_batch AS other WHERE other.run_id = run.id AND other.status = 'READY') AS is_last
-  FROM runs_batch AS batch
-       JOIN runs_inputchunk AS chunk ON chunk.id = batch.chunk_id
-       JOIN runs_run AS run ON run.id = batch.run_id
-       JOIN runs_runprogress AS progress ON progress.run_id = run.id
-       JOIN actions_action AS action ON action.id = run.action_id
- WHERE batch.id = %s
-"""
-
-
-def _read(batch_id: int) -> dict[str, Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(_READ, [batch_id])
-        return dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
+    return lease_of(row)
 
 
 _RENEW = """
@@ -280,7 +177,7 @@ def take_over(batch_id: int, attempt: int, *, if_overdue: bool = False) -> Lease
         with connection.cursor() as cursor:
             cursor.execute(_TAKE_OVER, values)
             taken = cursor.rowcount == 1
-        return _lease(_read(batch_id)) if taken else None
+        return lease_of(read(batch_id)) if taken else None
 
 
 def remove_unclaimed(run_id: int) -> bool:
@@ -487,11 +384,3 @@ def _ready_again(statement: str, arguments: list[Any]) -> int:
         for run in runs.order_by("workspace_id", "pk"):
             turns.make_ready(run.pk, run.workspace_id, run.action_id)
     return len(run_ids)
-
-
-def load_retries(stored: Mapping[str, Any] | None) -> Retries:
-    return {int(offset): retry for offset, retry in (stored or {}).items()}
-
-
-def dump_retries(retries: Retries) -> dict[str, Any] | None:
-    return {str(offset): retry for offset, retry in retries.items()} or None

@@ -24,8 +24,8 @@ from runs.calls import Call, input_error
 from runs.careful import CarefulRunner
 from runs.checkpoint import LeaseLost, Outcome
 from runs.chunks import unpack_lines
-from runs.dispatch import Lease
 from runs.lease_keeper import keeper
+from runs.leases import Lease
 from runs.models import input_uid
 from runs.runners import GRACE_S, Runner, Work, runner_for
 from runs.siblings import worker_name

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from runs import failures
 from runs.calls import input_error
 from runs.chunks import DoneBits, unpack_json, unpack_lines
-from runs.dispatch import load_retries
+from runs.leases import load_retries
 from runs.models import Batch, BatchStatus, InputChunk, ResultChunk, Run, RunStatus, input_uid
 
 STATUSES = ("CREATED", "QUEUED", "SCHEDULED", "RUNNING", "BLOCKED", "FAILED", "SUCCEEDED", "STOPPED")

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 
 from runs import dispatch
-from runs.dispatch import Lease
+from runs.leases import Lease
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,8 @@ from django.db import connection
 from django.utils import timezone
 
 from runs import dispatch, execution, siblings
-from runs.dispatch import Lease
 from runs.launch import LiveLaunch, prepare_live
+from runs.leases import Lease
 from runs.models import Batch, BatchStatus, ResultChunk, Run, RunStatus, RunTransition
 from tests.factories import Api, counts, inputs_of, member, reread
 

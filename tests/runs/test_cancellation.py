@@ -14,7 +14,7 @@ from actions import ActionDefinition
 from rest.errors import Conflict, NotFound
 from runs import cancellation, checkpoint, dispatch, recovery
 from runs.checkpoint import LeaseLost, Outcome
-from runs.dispatch import Lease
+from runs.leases import Lease
 from runs.lifecycle import By
 from runs.models import Actor, Batch, BatchStatus, ExecutionMode, ReadyRun, Run, RunProgress, RunStatus
 from tests.factories import Api, Member, counts, inputs_of, launch, member, numbers, outputs_of, reread, work

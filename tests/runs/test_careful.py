@@ -15,7 +15,7 @@ from django.utils import timezone
 from actions import ActionDefinition, Retry
 from runs import checkpoint, dispatch, execution
 from runs.careful import MAX_DEATHS
-from runs.dispatch import Lease
+from runs.leases import Lease
 from runs.models import Batch, BatchStatus, Run, RunStatus
 from runs.watchdog import DEAF_AFTER_S
 from tests.factories import KINDS, Member, counts, define, inputs_of, launch, numbers, outputs_of, reread, work

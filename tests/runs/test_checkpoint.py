@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from actions import ActionDefinition
 from runs import checkpoint, dispatch, lifecycle, recovery
 from runs.checkpoint import LeaseLost, Outcome
-from runs.dispatch import Lease
+from runs.leases import Lease
 from runs.models import TERMINAL, Batch, BatchStatus, ResultChunk, Run, RunProgress, RunStatus
 from tests.factories import Member, counts, inputs_of, launch, numbers, outputs_of, reread
 

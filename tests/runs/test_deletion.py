@@ -15,7 +15,7 @@ from actions import ActionDefinition
 from rest.errors import Conflict, NotFound
 from runs import cancellation, checkpoint, deletion, dispatch, recovery
 from runs.checkpoint import LeaseLost, Outcome
-from runs.dispatch import Lease
+from runs.leases import Lease
 from runs.lifecycle import By
 from runs.models import Actor, Batch, ExecutionMode, InputChunk, InputSet, Run, RunStatus, WorkspaceTurn
 from tests.factories import Api, Member, inputs_of, launch, member, numbers, outputs_of, reread, work

@@ -15,7 +15,7 @@ from django.utils import timezone
 from actions import ActionDefinition
 from actions.models import Action
 from runs import dispatch, lifecycle, turns
-from runs.dispatch import Lease
+from runs.leases import Lease
 from runs.models import Batch, BatchStatus, ReadyRun, Run, RunStatus, WorkspaceTurn
 from tests.factories import Member, launch, member, numbers, reread
 
@@ -58,7 +58,7 @@ def test_a_claim_leases_the_first_ready_batch(acme: Member, double: ActionDefini
     assert claim() is None
 
 
-def put_back(lease: dispatch.Lease) -> bool:
+def put_back(lease: Lease) -> bool:
     """Make a claimed batch ready again, as a release does, and say whether it was the lease's."""
     held = Batch.objects.filter(pk=lease.batch_id, attempt=lease.attempt, status=BatchStatus.LEASED)
     return held.update(status=BatchStatus.READY, leased_until=None, worker="") == 1

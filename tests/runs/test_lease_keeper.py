@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from actions import ActionDefinition
 from runs import dispatch
-from runs.dispatch import Lease
 from runs.lease_keeper import LeaseKeeper
+from runs.leases import Lease
 from runs.models import Batch
 from tests.factories import Member, launch
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from actions import ActionDefinition
 from runs import checkpoint, dispatch, lost_calls, recovery, siblings
 from runs.checkpoint import LeaseLost, Outcome
-from runs.dispatch import Lease
+from runs.leases import Lease
 from runs.models import Batch, ResultChunk, Run, RunStatus
 from tests.factories import Api, Member, outputs_of, reread
 from tests.runs.live_worker import answers, assert_ended_once, claim, expire, stored

@@ -19,7 +19,7 @@ from actions import ActionDefinition, action, registry
 from runs import checkpoint, dispatch, results
 from runs.checkpoint import Outcome
 from runs.chunks import unpack_lines
-from runs.dispatch import Lease
+from runs.leases import Lease
 from runs.models import Batch, BatchStatus, Run
 from runs.results import Output, OutputPlace
 from tests.factories import Member, launch, numbers

@@ -18,9 +18,9 @@ from actions import ActionDefinition, ActionError, action
 from rest.errors import Conflict, LimitReached, NotFound
 from runs import cancellation, checkpoint, dispatch, input_list, recovery, resumption
 from runs.checkpoint import LeaseLost, Outcome
-from runs.dispatch import Lease
 from runs.input_list import InputFilter
 from runs.input_states import STATUSES
+from runs.leases import Lease
 from runs.lifecycle import By
 from runs.models import TERMINAL, Actor, Batch, BatchStatus, ExecutionMode, ReadyRun, ResultChunk, Run, RunStatus
 from runs.resumption import FailedInputs

@@ -29,6 +29,11 @@ def at_least(name: str, default: int, minimum: int = 1) -> int:
     return between(name, default, minimum, None)
 
 
+def at_least_or_off(name: str, default: int, minimum: int = 1) -> int | None:
+    """Return a whole number that is not below `minimum`; None where the variable says `off`."""
+    return None if os.environ.get(name, "").lower() == "off" else at_least(name, default, minimum)
+
+
 def between(name: str, default: int, minimum: int, maximum: int | None) -> int:
     """Return a whole number from `minimum` to `maximum`, both included."""
     text = os.environ.get(name) or str(default)

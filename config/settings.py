@@ -8,7 +8,7 @@ from pathlib import Path
 import environ
 
 from config import database, logging
-from config.environment import at_least, between, flag, one_of, rate, required, web_threads
+from config.environment import at_least, at_least_or_off, between, flag, one_of, rate, required, web_threads
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -181,6 +181,7 @@ RUNYARD_MAX_OUTPUT_BYTES = at_least("RUNYARD_MAX_OUTPUT_BYTES", 1024 * 1024)
 RUNYARD_MAX_OUTPUTS_PER_INPUT = at_least("RUNYARD_MAX_OUTPUTS_PER_INPUT", 10_000)
 RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT = at_least("RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT", 16 * 1024 * 1024)
 RUNYARD_MAX_UNFINISHED_RUNS = at_least("RUNYARD_MAX_UNFINISHED_RUNS", 10_000)
+RUNYARD_MAX_CONSECUTIVE_FAILURES = at_least_or_off("RUNYARD_MAX_CONSECUTIVE_FAILURES", 100)
 RUNYARD_MAX_API_KEYS = at_least("RUNYARD_MAX_API_KEYS", 1_000)
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # rest.json reads bodies and holds the limit itself

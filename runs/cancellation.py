@@ -1,19 +1,21 @@
 """Cancelling: a run stops at once, whatever its workers are at (contract section 2).
 
-They go on for a moment and can record nothing: the epoch they have is over.
+They go on for a moment and can record nothing: the epoch they have is over. So does a run that only fails.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
-from rest.errors import Conflict
+from rest.errors import Conflict, stored_error
 from runs import dispatch, lifecycle, turns
 from runs.holding import hold
-from runs.lifecycle import By
+from runs.lifecycle import SYSTEM, By
 from runs.models import TERMINAL, ExecutionMode, Run, RunProgress, RunStatus
 
 
@@ -33,8 +35,31 @@ def cancel(run: Run, *, by: By, now: datetime) -> Run:
             raise Conflict(f"The run has ended as {status}: there is nothing to cancel.", {"status": status})
         if status == RunStatus.STOPPED:
             return held.run
-        dispatch.take_back(held.batch_ids)
-        RunProgress.objects.filter(pk=run.pk).update(epoch=F("epoch") + 1)
-        lifecycle.move(run.pk, RunStatus.STOPPED, now=now, by=by, reason="cancelled", postponed_until=None)
-        turns.make_unready(run.pk)
+        _stop(run.pk, held.batch_ids, now=now, by=by, reason="cancelled")
         return Run.objects.with_progress().get(pk=run.pk)
+
+
+def stops_by_itself(progress: RunProgress) -> bool:
+    """Return whether a run has failed so many inputs, and nothing else, that it is to be stopped."""
+    limit = settings.RUNYARD_MAX_CONSECUTIVE_FAILURES
+    if limit is None or progress.failures_in_row < limit:
+        return False
+    return progress.succeeded_count == 0 and progress.remaining > 0
+
+
+def stop_by_itself(progress: RunProgress, batch_id: int, *, now: datetime) -> None:
+    """Stop a run that goes on failing, in the checkpoint that recorded the last failure and holds its rows."""
+    message = (
+        f"Stopped after {progress.failures_in_row:,} failures in a row with nothing succeeded"
+        " (RUNYARD_MAX_CONSECUTIVE_FAILURES). Resume the run when the cause is mended."
+    )
+    params = {"failures": progress.failures_in_row, "setting": "RUNYARD_MAX_CONSECUTIVE_FAILURES"}
+    error = stored_error("TOO_MANY_FAILURES", message, scope="run", params=params)
+    _stop(progress.run_id, [batch_id], now=now, by=SYSTEM, reason="too many failures in a row", last_error=error)
+
+
+def _stop(run_id: int, batch_ids: list[int], *, now: datetime, by: By, reason: str, **changes: Any) -> None:
+    dispatch.take_back(batch_ids)
+    RunProgress.objects.filter(pk=run_id).update(epoch=F("epoch") + 1)
+    lifecycle.move(run_id, RunStatus.STOPPED, now=now, by=by, reason=reason, postponed_until=None, **changes)
+    turns.make_unready(run_id)

@@ -18,7 +18,7 @@ from django.db import InterfaceError, InternalError, OperationalError, connectio
 from django.utils import timezone
 from pydantic_core import to_json
 
-from runs import dispatch, lifecycle, turns
+from runs import cancellation, dispatch, lifecycle, turns
 from runs.chunks import DoneBits, pack_json, pack_lines
 from runs.dispatch import Release
 from runs.failures import last_error
@@ -32,6 +32,10 @@ RUN_ERROR = ("label", "error_label", "message", "scope", "params", "error_ref")
 
 class LeaseLost(Exception):
     """The batch is in other hands, or its run was stopped: nothing of this checkpoint was recorded."""
+
+
+class RunStopped(LeaseLost):
+    """This checkpoint was recorded, and its failures stopped the run: it was the last."""
 
 
 @dataclass(slots=True)
@@ -65,20 +69,25 @@ def write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: date
 
     Raises:
         LeaseLost: nothing was recorded, and nothing of this lease may be from now on.
+        RunStopped: all was recorded, and nothing more of this lease may be.
     """
     now = now or timezone.now()
+    goes_on = True
     try:
-        _write(lease, outcomes, release=release, now=now)
+        goes_on = _write(lease, outcomes, release=release, now=now)
     except (OperationalError, InterfaceError, InternalError) as error:
         log.warning("checkpoint_tried_again", run_uid=str(lease.run_uid), error=str(error).strip())
         connection.close()
         if not dispatch.is_recorded(lease):
-            _write(lease, outcomes, release=release, now=now)
+            goes_on = _write(lease, outcomes, release=release, now=now)
     lease.checkpoint += 1
     _apply(lease.done, lease.retries, outcomes)
+    if not goes_on:
+        raise RunStopped
 
 
-def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: datetime) -> None:
+def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: datetime) -> bool:
+    """Write a checkpoint. Returns False where its failures stopped the run."""
     done = DoneBits(lease.done.size, lease.done.packed())
     retries = dict(lease.retries)
     _apply(done, retries, outcomes)
@@ -92,8 +101,12 @@ def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: dat
         progress = _count(lease, final, retried=len(outcomes) - len(final))
         if progress.remaining == 0:
             lifecycle.finish(progress, last_error=_last_error(progress), now=now)
+        elif cancellation.stops_by_itself(progress):
+            cancellation.stop_by_itself(progress, lease.batch_id, now=now)
+            return False
         elif where_to:
             _settle(lease, where_to, now=now)
+    return True
 
 
 def _apply(done: DoneBits, retries: Retries, outcomes: Sequence[Outcome]) -> None:
@@ -121,7 +134,7 @@ _COUNT = """
 UPDATE runs_runprogress
    SET succeeded_count = succeeded_count + %(succeeded)s, failed_count = failed_count + %(failed)s,
        remaining = remaining - %(succeeded)s - %(failed)s, output_count = output_count + %(outputs)s,
-       retry_count = retry_count + %(retried)s
+       retry_count = retry_count + %(retried)s, failures_in_row = failures_in_row + %(failed)s
  WHERE run_id = %(run)s AND epoch = %(epoch)s
 RETURNING *
 """

@@ -104,6 +104,7 @@ def _resume(held: Held, *, by: By, now: datetime, wanted: FailedInputs) -> Run:
         failed_count=F("failed_count") - again,
         remaining=F("remaining") + again,
         retry_count=0,
+        failures_in_row=0,
     )
     reason = f"resumed, {again:,} failed inputs run again" if again else "resumed"
     cleared = {"last_error": None, "postponed_until": None, "finished_at": None}

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from actions import ActionDefinition
+from actions import ActionDefinition, ActionError
 from rest.errors import Conflict, NotFound
-from runs import cancellation, checkpoint, dispatch, recovery
-from runs.checkpoint import LeaseLost, Outcome
+from runs import cancellation, checkpoint, dispatch, execution, recovery, resumption
+from runs.checkpoint import LeaseLost, Outcome, RunStopped
 from runs.leases import Lease
 from runs.lifecycle import By
 from runs.models import Actor, Batch, BatchStatus, ExecutionMode, ReadyRun, Run, RunProgress, RunStatus
-from tests.factories import Api, Member, counts, inputs_of, launch, member, numbers, outputs_of, reread, work
+from tests.factories import Api, Member, counts, define, inputs_of, launch, member, numbers, outputs_of, reread, work
 
 pytestmark = pytest.mark.django_db
 UNFINISHED = ["CREATED", "SCHEDULED", "QUEUED", "BLOCKED", "RUNNING"]
@@ -197,3 +197,92 @@ def test_cancels_claims_and_checkpoints_at_once(
             assert twice == seen
             assert sum(recorded) <= seen[0] == len(outputs_of(run))
             assert run.transitions.filter(to_status="STOPPED").count() == 1
+
+
+# --- Stopped by the system ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch, settings: Any) -> set[int]:
+    """The inputs that `act` fails. A run is stopped after five failures."""
+    settings.RUNYARD_MAX_CONSECUTIVE_FAILURES = 5
+    failing: set[int] = set(range(1_000))
+
+    def body(n: int) -> int:
+        if n in failing:
+            raise ActionError("BROKEN", "it is broken")
+        return n
+
+    define("process", body)
+    return failing
+
+
+def test_a_run_that_only_fails_is_stopped_and_can_be_resumed(acme: Member, fails: set[int]) -> None:
+    run = launch("act", numbers(12), by=acme, batch_size=2)
+    work()
+    stopped = reread(run)
+    assert (stopped.status, counts(run)) == (RunStatus.STOPPED, (0, 6, 0, 6))
+    assert stopped.last_error["label"] == "TOO_MANY_FAILURES"
+    assert stopped.last_error["params"] == {"failures": 6, "setting": "RUNYARD_MAX_CONSECUTIVE_FAILURES"}
+    assert stopped.finished_at is None
+    last = run.transitions.order_by("pk").last()
+    assert (last.actor, last.reason) == ("system", "too many failures in a row")
+    assert not ReadyRun.objects.exists()
+    assert recovery.sweep() == recovery.Found()
+
+    fails.clear()
+    resumption.resume(stopped, by=By(Actor.MEMBER, acme.user.uid), now=timezone.now())
+    work()
+    assert (reread(run).status, counts(run)) == (RunStatus.PARTIAL_SUCCEEDED, (6, 6, 0, 0))
+
+
+def test_failures_are_counted_anew_after_a_resume(acme: Member, fails: set[int]) -> None:
+    run = launch("act", numbers(20), by=acme, batch_size=1)
+    work()
+    assert counts(run) == (0, 5, 0, 15)
+    resumption.resume(reread(run), by=By(Actor.MEMBER, acme.user.uid), now=timezone.now())
+    work()
+    assert (reread(run).status, counts(run)) == (RunStatus.STOPPED, (0, 10, 0, 10))
+
+
+def test_a_single_success_lets_the_run_go_on(acme: Member, fails: set[int]) -> None:
+    fails.discard(1)
+    run = launch("act", numbers(20), by=acme, batch_size=1)
+    work()
+    assert (reread(run).status, counts(run)) == (RunStatus.PARTIAL_SUCCEEDED, (1, 19, 0, 0))
+
+
+@pytest.mark.parametrize(("size", "limit"), [(5, 5), (20, None)], ids=["nothing is left", "switched off"])
+def test_a_run_that_fails_to_its_end(
+    acme: Member, fails: set[int], settings: Any, size: int, limit: int | None
+) -> None:
+    settings.RUNYARD_MAX_CONSECUTIVE_FAILURES = limit
+    run = launch("act", numbers(size), by=acme, batch_size=1)
+    work()
+    assert (reread(run).status, counts(run)) == (RunStatus.FAILED, (0, size, 0, 0))
+
+
+def test_another_worker_of_a_run_that_was_stopped_records_nothing(acme: Member, fails: set[int]) -> None:
+    run = launch("act", numbers(12), by=acme, batch_size=6)
+    mine, theirs = (dispatch.claim(worker=name, actions=["act"], now=timezone.now()) for name in ("a", "b"))
+    assert mine is not None
+    assert theirs is not None
+    execution.execute(mine, stop_at=float("inf"))
+    assert reread(run).status == RunStatus.STOPPED
+    with pytest.raises(LeaseLost):
+        checkpoint.write(theirs, [Outcome(0, 1, time.time(), time.time(), outputs=[b"0"])], release=True)
+    assert counts(run) == (0, 6, 0, 6)
+
+
+def test_the_worker_that_stopped_a_run_goes_no_further_in_its_batch(acme: Member, fails: set[int]) -> None:
+    run = launch("act", numbers(8), by=acme, batch_size=8)
+    lease = dispatch.claim(worker="a", actions=["act"], now=timezone.now())
+    assert lease is not None
+    now = time.time()
+    failures = [Outcome(n, 1, now, now, error={"label": "BROKEN"}) for n in range(5)]
+    with pytest.raises(RunStopped):
+        checkpoint.write(lease, failures, release=False)
+    assert (reread(run).status, counts(run)) == (RunStatus.STOPPED, (0, 5, 0, 3))
+    assert Batch.objects.get(run=run).status == BatchStatus.READY
+    with pytest.raises(LeaseLost):
+        checkpoint.write(lease, [], release=True)

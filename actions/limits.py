@@ -31,7 +31,17 @@ def per_second(rate: str) -> float:
     Raises:
         ValueError: it is not a count and one of `/s`, `/m`, `/h`, `/d`.
     """
+    count, period_s = count_and_period(rate)
+    return count / period_s
+
+
+def count_and_period(rate: str) -> tuple[int, int]:
+    """Return how many inputs `rate` allows in how many seconds: "600/m" is (600, 60).
+
+    Raises:
+        ValueError: it is not a count and one of `/s`, `/m`, `/h`, `/d`.
+    """
     match = RATE.fullmatch(rate)
     if not match:
         raise ValueError(f"a rate is a count and a unit, such as '600/m' (units: s, m, h, d), not {rate!r}")
-    return int(match[1]) / SECONDS[match[2]]
+    return int(match[1]), SECONDS[match[2]]

@@ -180,5 +180,7 @@ class Unavailable(ApiError):
 RESERVED_LABELS: frozenset[str] = frozenset(cls.label for cls in [*ApiError.__subclasses__()]) | {
     "TOO_MANY_FAILURES",
     "DEPENDENCY_FAILED",
+    "ACTION_PAUSED",
+    "ACTION_SWITCHED_OFF",
 }
 """Labels an action's own error may not use."""

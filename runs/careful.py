@@ -20,7 +20,7 @@ from runs import dispatch
 from runs.calls import Call
 from runs.checkpoint import LeaseLost, Outcome
 from runs.leases import Lease, Suspect
-from runs.runners import Runner, Work, runner_for
+from runs.runners import Admit, Runner, Work, runner_for
 from runs.timeouts import InputTimeout
 from runs.watchdog import DEAF_AFTER_S
 
@@ -46,11 +46,19 @@ class CarefulRunner:
     Once an input was blamed and the next has passed, the lease is careful no more, and nothing further is started.
     """
 
-    def __init__(self, lease: Lease, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        call: Call,
+        work: Iterable[Work],
+        on_start: Callable[[], None],
+        admit: Admit | None = None,
+    ) -> None:
         self._lease = lease
         self._call = replace(call, limits=replace(call.limits, concurrency=1))
         self._waiting = deque(_cases(lease, work))
         self._on_start = on_start
+        self._admit = admit
         self._in_hand: Runner | None = None
         self._deaths = 0
         self._blamed = False
@@ -64,6 +72,9 @@ class CarefulRunner:
             if failure:
                 self._blamed = True
                 return [failure]
+            if self._admit and not self._admit(1):
+                self.stop()
+                return []
             _mark(self._lease, case, self._call)
             self._deaths = case.deaths
             self._in_hand = runner_for(self._call, [case.work], on_start=self._on_start)

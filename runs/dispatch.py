@@ -16,10 +16,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from psycopg.types.json import Json
 
-from runs import lifecycle, turns
+from runs import gates, lifecycle, turns
 from runs.chunks import DoneBits
 from runs.leases import Lease, Retries, dump_retries, lease_of, read
-from runs.models import EXECUTABLE, Batch, BatchStatus, Run, RunProgress, RunStatus
+from runs.models import CLAIMABLE, Batch, BatchStatus, Run, RunProgress, RunStatus
 
 CANDIDATES = 32  # more than claimers work side by side, so that all of them find something
 SWEEP_STEP = 500
@@ -27,15 +27,21 @@ MAX_TRIES = 8
 
 # In this and the next the batch is found by its id alone: the innermost query has looked at its status and locked it.
 # With the status asked for again PostgreSQL may go through all ready batches, when its statistics are of a quiet time.
-_CLAIM = """
+_CLAIM = f"""
+WITH standing AS MATERIALIZED ({gates.STANDINGS}), open AS MATERIALIZED (
+    SELECT id FROM standing
+     WHERE {gates.OPEN}
+       -- A live call of an action with limits goes first: its caller waits.
+       AND NOT (is_limited AND EXISTS (SELECT FROM runs_run AS live
+                WHERE live.execution_mode = 'LIVE' AND live.status = 'QUEUED' AND live.action_id = standing.id))
+)
 UPDATE runs_batch AS batch
    SET status = 'LEASED', attempt = batch.attempt + 1, worker = %(worker)s, ready_at = NULL,
        leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
  WHERE batch.id = (
        SELECT first.id
          FROM (SELECT ready.run_id, ready.turn
-                 FROM runs_readyrun AS ready JOIN actions_action AS action ON action.id = ready.action_id
-                WHERE action.name = ANY(%(actions)s) AND NOT action.paused
+                 FROM runs_readyrun AS ready JOIN open ON open.id = ready.action_id
                 ORDER BY ready.turn LIMIT %(candidates)s) AS ready
               CROSS JOIN LATERAL (
               SELECT id FROM runs_batch
@@ -47,17 +53,19 @@ RETURNING batch.id
 
 # The one batch of the live call that waits longest. Live calls are not in line with the others: they have workers of
 # their own.
-_CLAIM_LIVE = """
+_CLAIM_LIVE = f"""
+WITH standing AS MATERIALIZED ({gates.STANDINGS}), open AS MATERIALIZED (
+    SELECT id FROM standing WHERE {gates.OPEN}
+)
 UPDATE runs_batch AS batch
    SET status = 'LEASED', attempt = batch.attempt + 1, worker = %(worker)s,
        leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
  WHERE batch.id = (
        SELECT waiting.id
          FROM runs_run AS run
-              JOIN actions_action AS action ON action.id = run.action_id
+              JOIN open ON open.id = run.action_id
               JOIN runs_batch AS waiting ON waiting.run_id = run.id AND waiting.first_index = 0
         WHERE run.execution_mode = 'LIVE' AND run.status = 'QUEUED' AND waiting.status = 'READY'
-          AND run.action_name = ANY(%(actions)s) AND NOT action.paused
         ORDER BY run.created_at, run.id LIMIT 1 FOR UPDATE OF waiting SKIP LOCKED)
 RETURNING batch.id
 """
@@ -74,13 +82,20 @@ def claim(*, worker: str, actions: Collection[str], now: datetime) -> Lease | No
                 return _claim_once(worker=worker, actions=actions, now=now)
         except _NotExecutable as stopped:
             turns.make_unready(stopped.run_id)
+        except gates.Closed as closed:
+            gates.close(closed)
     return None
 
 
 def claim_live(*, worker: str, actions: Collection[str], now: datetime) -> Lease | None:
     """Claim the live call of one of `actions` that waits longest, or return None when none waits."""
-    with transaction.atomic():
-        return _claim_once(worker=worker, actions=actions, now=now, is_live=True)
+    for _ in range(MAX_TRIES):
+        try:
+            with transaction.atomic():
+                return _claim_once(worker=worker, actions=actions, now=now, is_live=True)
+        except gates.Closed as closed:
+            gates.close(closed)
+    return None
 
 
 class _NotExecutable(Exception):
@@ -97,8 +112,8 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime, is_live
             {
                 "worker": worker,
                 "lease_s": settings.RUNYARD_LEASE_SECONDS,
-                "actions": list(actions),
                 "candidates": CANDIDATES,
+                **gates.names_of(actions),
             },
         )
         claimed = cursor.fetchone()
@@ -107,14 +122,16 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime, is_live
     row = read(claimed[0])
     # Status and epoch come from one snapshot: either the epoch is from before a stop, and fences this claim out
     # later, or the status tells of it now.
-    if row["status"] not in EXECUTABLE:
+    if row["status"] not in CLAIMABLE or row["is_dependent"]:
         raise _NotExecutable(row["run_id"])
-    if row["status"] == RunStatus.QUEUED:
-        started_at = row["started_at"] or now
-        lifecycle.move(row["run_id"], RunStatus.RUNNING, now=now, postponed_until=None, started_at=started_at)
+    lease = lease_of(row)
+    gates.enter(lease)
+    if row["status"] != RunStatus.RUNNING:
+        begun: dict[str, Any] = {"started_at": row["started_at"] or now, "postponed_until": None, "last_error": None}
+        lifecycle.move(row["run_id"], RunStatus.RUNNING, now=now, **begun)
     if not is_live:
         turns.pass_turn(row["run_id"], row["workspace_id"], is_last=row["is_last"])
-    return lease_of(row)
+    return lease
 
 
 _RENEW = """
@@ -380,7 +397,7 @@ def _ready_again(statement: str, arguments: list[Any]) -> int:
             run_ids = [row[0] for row in cursor.fetchall()]
         # Behind a checkpoint that is looking whether all that is left of its run waits: it must not miss these.
         list(RunProgress.objects.select_for_update().filter(run__in=set(run_ids)).order_by("run"))
-        runs = Run.objects.places().filter(pk__in=set(run_ids), status__in=EXECUTABLE)
+        runs = Run.objects.places().claimable().filter(pk__in=set(run_ids))
         for run in runs.order_by("workspace_id", "pk"):
             turns.make_ready(run.pk, run.workspace_id, run.action_id)
     return len(run_ids)

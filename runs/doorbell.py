@@ -32,7 +32,9 @@ MAX_RINGS = 16  # more bells than that wake nobody sooner: each waking worker th
 MAX_WAKES_WAITING = 1_000  # while no worker runs nobody takes them out, and what they tell of is in the database
 PAUSE_AFTER_FAILURE_S = 2.0
 EXPIRES_S = 60
+RINGS_AHEAD_S = 5.0
 
+_SEND: dict[str, Any] = {"retry": False, "expires": EXPIRES_S}
 _GIVE_UP_FAST = {
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
@@ -48,6 +50,10 @@ _silent_until = 0.0
 
 def ring(times: int = 1, bell: Bell = RUNS) -> bool:
     """Wake up to `times` workers. Returns whether the broker took the messages; gives up in about a second."""
+    return _send(bell, times)
+
+
+def _send(bell: Bell, times: int, **options: Any) -> bool:
     global _silent_until
     if time.monotonic() < _silent_until:
         return False
@@ -55,12 +61,19 @@ def ring(times: int = 1, bell: Bell = RUNS) -> bool:
         with pools.producers[_connection()].acquire(block=True, timeout=1) as producer:
             room = MAX_WAKES_WAITING - _waiting(producer.channel, bell)
             for _ in range(min(times, MAX_RINGS, room)):
-                current_app.send_task(bell.task, queue=bell.queue, producer=producer, retry=False, expires=EXPIRES_S)
+                current_app.send_task(bell.task, queue=bell.queue, producer=producer, **_SEND, **options)
     except Exception as error:  # kombu, redis and socket errors alike: none of them is the caller's trouble
         _silent_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
         log.warning("doorbell_failed", error=f"{type(error).__name__}: {error}")
         return False
     return True
+
+
+def ring_after(seconds: float) -> bool:
+    """Wake a worker of runs some seconds from now, when it is worth it: the sweep rings every second or so."""
+    if not 0 < seconds < RINGS_AHEAD_S:
+        return False
+    return _send(RUNS, 1, countdown=seconds)
 
 
 def count(bell: Bell = RUNS) -> int | None:

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from actions import catalogue, registry
 from rest.errors import ApiError
-from runs import checkpoint, dispatch, notices
+from runs import checkpoint, dispatch, doorbell, gates, notices
 from runs.calls import Call, input_error
 from runs.careful import CarefulRunner
 from runs.checkpoint import LeaseLost, Outcome
@@ -107,11 +107,13 @@ def execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None] = lambda
         watchdog.note_start()
 
     keeper.hold(lease)
+    permits = gates.permits_of(lease, call.limits)
+    admit = permits.take if permits else None
     runner: Runner
     if lease.is_careful:
-        runner = CarefulRunner(lease, call, _work_of(lease), on_start)
+        runner = CarefulRunner(lease, call, _work_of(lease), on_start, admit)
     else:
-        runner = runner_for(call, _work_of(lease), on_start=on_start)
+        runner = runner_for(call, _work_of(lease), on_start=on_start, admit=admit)
     try:
         _run(lease, runner, watchdog, stop_at=stop_at, on_end=on_end)
     except LeaseLost:
@@ -126,6 +128,8 @@ def execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None] = lambda
         raise
     finally:
         keeper.let_go()
+        if permits and permits.closed_for_s is not None:
+            doorbell.ring_after(permits.closed_for_s)
     if runner.is_stuck:
         raise ProcessStuck
 

@@ -22,6 +22,7 @@ from actions.models import Action
 from actions.problems import Problem, describe
 from rest.errors import BadInput, BadParameters, Conflict, Unavailable, stored_error
 from runs import doorbell, inputs, lifecycle, quotas, turns
+from runs.blocking import why_paused
 from runs.chunks import DoneBits, unpack_json
 from runs.inputs import PreparedInputs
 from runs.insertion import insert_together
@@ -269,6 +270,9 @@ def _decide(
     if start_after and start_after > now:
         run.postponed_until = start_after
         return RunStatus.SCHEDULED
+    if run.action.paused:
+        run.last_error = why_paused(run.action).error
+        return RunStatus.BLOCKED
     return RunStatus.QUEUED
 
 
@@ -292,12 +296,12 @@ def _store(run: Run, prepared: PreparedInputs, status: RunStatus) -> None:
         inputs.store_chunks(prepared.chunks, run.input_set)
         if status != RunStatus.INVALID:
             _store_batches(run, prepared.chunks)
-    if status == RunStatus.QUEUED and run.execution_mode == ExecutionMode.ASYNC:
+    if status in (RunStatus.QUEUED, RunStatus.BLOCKED) and run.execution_mode == ExecutionMode.ASYNC:
         turns.make_ready(run.pk, run.workspace_id, run.action_id)
 
 
 def _reason(run: Run, status: RunStatus) -> str:
-    if status == RunStatus.INVALID:
+    if status in (RunStatus.INVALID, RunStatus.BLOCKED):
         return str(run.last_error["message"])[:500]
     return "start_after" if status == RunStatus.SCHEDULED else ""
 

@@ -68,7 +68,8 @@ SELECT batch.id, batch.run_id, batch.attempt, batch.checkpoint, batch.first_inde
        chunk.inputs, run.uid, run.workspace_id, run.status, run.started_at, run.parameters,
        run.execution_mode, run.identity_ids, run.identity_mode, progress.epoch, progress.generation,
        {", ".join(f"action.{name} AS action_{name}" for name in _ACTION_COLUMNS)},
-       NOT EXISTS (SELECT FROM runs_batch AS other WHERE other.run_id = run.id AND other.status = 'READY') AS is_last
+       NOT EXISTS (SELECT FROM runs_batch AS other WHERE other.run_id = run.id AND other.status = 'READY') AS is_last,
+       EXISTS (SELECT FROM runs_dependency AS unmet WHERE unmet.run_id = run.id) AS is_dependent
   FROM runs_batch AS batch
        JOIN runs_inputchunk AS chunk ON chunk.id = batch.chunk_id
        JOIN runs_run AS run ON run.id = batch.run_id

@@ -21,7 +21,10 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     S.CREATED: frozenset({S.QUEUED, S.SCHEDULED, S.BLOCKED, S.INVALID, S.RUNNING, S.FAILED, S.STOPPED}),
     S.QUEUED: frozenset({S.RUNNING, S.BLOCKED, S.INVALID, S.STOPPED, S.FAILED}),  # FAILED: a live call nobody took
     S.SCHEDULED: frozenset({S.QUEUED, S.BLOCKED, S.INVALID, S.STOPPED}),
-    S.BLOCKED: frozenset({S.QUEUED, S.SCHEDULED, S.INVALID, S.STOPPED}),
+    # On to RUNNING and the ends where a worker claimed it before anybody said that its limit is open again.
+    S.BLOCKED: frozenset(
+        {S.QUEUED, S.SCHEDULED, S.INVALID, S.STOPPED, S.RUNNING, S.SUCCEEDED, S.PARTIAL_SUCCEEDED, S.FAILED}
+    ),
     S.RUNNING: frozenset({S.SCHEDULED, S.BLOCKED, S.QUEUED, S.STOPPED, S.SUCCEEDED, S.PARTIAL_SUCCEEDED, S.FAILED}),
     S.STOPPED: frozenset({S.SCHEDULED}),
     S.FAILED: frozenset({S.SCHEDULED}),

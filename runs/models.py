@@ -62,6 +62,7 @@ TERMINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL_SUCCEEDED, RunStatu
 HAS_ENDED = models.Q(status__in=sorted(TERMINAL))  # sorted: an index serves the very words it was made with
 IS_UNFINISHED = ~HAS_ENDED
 EXECUTABLE = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
+CLAIMABLE = EXECUTABLE | {RunStatus.BLOCKED}  # by a limit, which may be open again before anybody says so
 
 
 class InputSet(models.Model):
@@ -121,6 +122,11 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def unfinished(self) -> Self:
         return self.filter(IS_UNFINISHED)
+
+    def claimable(self) -> Self:
+        """Runs whose ready batches workers may claim, as far as limits allow: they wait for no other run."""
+        unmet = Dependency.objects.filter(run=models.OuterRef("pk"))
+        return self.filter(~models.Exists(unmet), status__in=CLAIMABLE)
 
     def due(self, now: datetime) -> Self:
         """Runs whose time has come at `now`: `start_after` has passed, or a retry is due."""

@@ -5,7 +5,7 @@ Every part is safe to run at any time, twice at once, and after any crash.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,7 +13,8 @@ import structlog
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from runs import dispatch, doorbell, lifecycle, lost_calls, turns
+from runs import blocking, dispatch, doorbell, gates, lifecycle, lost_calls, turns
+from runs.gates import Standing
 from runs.models import Run, RunStatus
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,8 @@ class Found:
     stale_ready_runs: int = 0
     lost_ready_runs: int = 0
     ended_live_calls: int = 0
+    blocked_runs: int = 0
+    unblocked_runs: int = 0
     rings: int = 0
     live_rings: int = 0
 
@@ -43,6 +46,12 @@ def sweep(*, now: datetime | None = None) -> Found:
     A part that fails is not in the way of the others; its error is raised at the end.
     """
     now = now or timezone.now()
+    standings: list[Standing] = []
+
+    def look_at_limits() -> int:
+        standings[:] = gates.standings()
+        return blocking.unblock(standings, now=now)
+
     parts: dict[str, Callable[[], int]] = {
         "expired_leases": dispatch.expire_leases,
         "due_batches": lambda: dispatch.wake_due(now=now),
@@ -50,7 +59,9 @@ def sweep(*, now: datetime | None = None) -> Found:
         "stale_ready_runs": turns.drop_stale_ready_runs,
         "lost_ready_runs": turns.restore_lost_ready_runs,
         "ended_live_calls": lambda: lost_calls.end_overdue(now=now),
-        "rings": ring_for_ready,
+        "unblocked_runs": look_at_limits,
+        "blocked_runs": lambda: blocking.block(standings, now=now),
+        "rings": lambda: ring_for_ready(standings),
         "live_rings": lambda: ring_for_live(now=now),
     }
     counts: dict[str, int] = {}
@@ -85,9 +96,13 @@ def queue(run: Run, *, now: datetime) -> bool:
     return queued
 
 
-def ring_for_ready() -> int:
-    """Top the wakes that wait in the broker up to what is ready, at most 64: an outage leaves no flood behind."""
-    return _top_up(doorbell.RUNS, turns.ready_count(limit=MAX_WAKES_WAITING))
+def ring_for_ready(standings: Sequence[Standing]) -> int:
+    """Top the wakes that wait in the broker up to what is ready of open actions, at most 64.
+
+    So an outage leaves no flood behind.
+    """
+    opened = [standing.action_id for standing in standings if standing.is_open]
+    return _top_up(doorbell.RUNS, turns.ready_count(opened, limit=MAX_WAKES_WAITING))
 
 
 def ring_for_live(*, now: datetime) -> int:

@@ -1,7 +1,8 @@
 """Calling an action on the inputs of a batch: one after the other, in threads, or on an event loop.
 
 All three have the same shape. `step` works for a while and returns what has ended; `stop` starts nothing more;
-`is_finished` says that nothing is in hand and nothing will be started.
+`is_finished` says that nothing is in hand and nothing will be started. Where the action has a rate, `admit` is asked
+how many of so many inputs may be started; when it is fewer, no others are.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from runs.timeouts import InputTimeout, alarm, interrupt_thread
 
 MAX_BYTES_IN_HAND = 4 * 1024 * 1024  # outputs held before they are written
 GRACE_S = 0.5  # between asking a call to end and giving it up
+
+
+Admit = Callable[[int], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +62,35 @@ class Runner(Protocol):
         ...
 
 
-def runner_for(call: Call, work: Iterable[Work], *, on_start: Callable[[], None]) -> Runner:
+def runner_for(call: Call, work: Iterable[Work], *, on_start: Callable[[], None], admit: Admit | None = None) -> Runner:
     """Return the runner that fits the action. `on_start` is called before each input is started."""
     if call.definition.is_async:
-        return AsyncRunner(call, work, on_start)
+        return AsyncRunner(call, work, on_start, admit)
     if call.limits.concurrency > 1:
-        return ThreadRunner(call, work, on_start)
-    return SequentialRunner(call, work, on_start)
+        return ThreadRunner(call, work, on_start, admit)
+    return SequentialRunner(call, work, on_start, admit)
 
 
 class _Queue:
     """The inputs not yet started."""
 
-    def __init__(self, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
+    def __init__(
+        self, call: Call, work: Iterable[Work], on_start: Callable[[], None], admit: Admit | None = None
+    ) -> None:
         self.call = call
         self.waiting = deque(work)
         self.on_start = on_start
+        self._admit = admit
+
+    def admitted(self, wanted: int) -> int:
+        """Return how many of the next `wanted` inputs may be started. When some may not, nothing after them is."""
+        wanted = min(wanted, len(self.waiting))
+        if self._admit is None or not wanted:
+            return wanted
+        granted = self._admit(wanted)
+        while granted < wanted and len(self.waiting) > granted:
+            self.waiting.pop()
+        return granted
 
     def take(self) -> Work:
         self.on_start()
@@ -91,14 +108,16 @@ class SequentialRunner(_Queue):
 
     is_stuck = False
 
-    def __init__(self, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
-        super().__init__(call, work, on_start)
+    def __init__(
+        self, call: Call, work: Iterable[Work], on_start: Callable[[], None], admit: Admit | None = None
+    ) -> None:
+        super().__init__(call, work, on_start, admit)
         alarm.install()
 
     def step(self, until: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         size = 0
-        while self.waiting and size < MAX_BYTES_IN_HAND:
+        while size < MAX_BYTES_IN_HAND and self.admitted(1):
             work = self.take()
             outcome = self.call.run(work.offset, work.line, work.attempt, self._within_limit)
             if outcome.error:
@@ -138,8 +157,10 @@ def drop_broken_connections() -> None:
 class ThreadRunner(_Queue):
     """Up to `concurrency` inputs at once, each in a thread. A call past its limit is interrupted, then given up."""
 
-    def __init__(self, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
-        super().__init__(call, work, on_start)
+    def __init__(
+        self, call: Call, work: Iterable[Work], on_start: Callable[[], None], admit: Admit | None = None
+    ) -> None:
+        super().__init__(call, work, on_start, admit)
         self._in_hand: dict[Future[Outcome], _InThread] = {}
         self._pool = ThreadPoolExecutor(call.limits.concurrency, thread_name_prefix="action")
         self._stuck = False
@@ -159,7 +180,7 @@ class ThreadRunner(_Queue):
         return outcomes
 
     def _fill(self) -> None:
-        while self.waiting and len(self._in_hand) < self.call.limits.concurrency and not self._stuck:
+        for _ in range(self.admitted(self.call.limits.concurrency - len(self._in_hand)) if not self._stuck else 0):
             in_thread = _InThread(self.call, self.take())
             self._in_hand[self._pool.submit(in_thread.run)] = in_thread
 
@@ -245,8 +266,11 @@ class _InThread:
 class AsyncRunner(_Queue):
     """Up to `concurrency` inputs at once on the process's event loop, which stays the same over its life."""
 
-    def __init__(self, call: Call, work: Iterable[Work], on_start: Callable[[], None]) -> None:
-        super().__init__(call, work, on_start)
+    def __init__(
+        self, call: Call, work: Iterable[Work], on_start: Callable[[], None], admit: Admit | None = None
+    ) -> None:
+        super().__init__(call, work, on_start, admit)
+        self._may_start = 0
         self._loop = event_loop()
         alarm.install()
         self._in_hand: dict[asyncio.Task[Outcome], _OnLoop] = {}
@@ -257,17 +281,26 @@ class AsyncRunner(_Queue):
         outcomes: list[Outcome] = []
         alarm.arm(self.call.limits.timeout_s + GRACE_S, self._is_blocking)
         try:
-            self._loop.run_until_complete(self._step(until, outcomes))
+            asks = True
+            while asks and not self.is_finished:
+                # Where it may ask the database: not on the loop, which calls of other inputs share.
+                self._may_start = self.admitted(self.call.limits.concurrency - len(self._in_hand))
+                asks = self._loop.run_until_complete(self._step(until, outcomes))
         finally:
             alarm.disarm()
         if any(outcome.error for outcome in outcomes):
             drop_broken_connections()
         return outcomes
 
-    async def _step(self, until: float, outcomes: list[Outcome]) -> None:
-        size = 0
+    async def _step(self, until: float, outcomes: list[Outcome]) -> bool:
+        """Work until about `until`, or until enough has ended. Returns whether it goes on once more may start."""
+        size = sum(outcome.size for outcome in outcomes)
         while not self.is_finished and size < MAX_BYTES_IN_HAND and (now := time.monotonic()) < until:
             while self.waiting and len(self._in_hand) < self.call.limits.concurrency:
+                if self._admit is not None:
+                    if not self._may_start:
+                        return True
+                    self._may_start -= 1
                 work = self.take()
                 task = asyncio.create_task(self.call.run_async(work.offset, work.line, work.attempt))
                 self._in_hand[task] = _OnLoop(work, time.time(), now + self.call.limits.timeout_s + GRACE_S)
@@ -277,6 +310,7 @@ class AsyncRunner(_Queue):
             for outcome in [*(self._in_hand.pop(task).end(task, self.call) for task in ended), *self._overdue()]:
                 outcomes.append(outcome)
                 size += outcome.size
+        return False
 
     def _overdue(self) -> list[Outcome]:
         """Give up calls that go on although they were cancelled at their limit."""

@@ -6,10 +6,12 @@ the sweep sets right (`restore_lost_ready_runs`, `drop_stale_ready_runs`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from django.db import connection
 from django.db.models import Exists, OuterRef
 
-from runs.models import EXECUTABLE, Batch, BatchStatus, ExecutionMode, ReadyRun, Run
+from runs.models import Batch, BatchStatus, ExecutionMode, ReadyRun, Run
 
 SWEEP_STEP = 500
 
@@ -33,7 +35,8 @@ WITH workspace AS (
      WHERE own.workspace_id = %(workspace)s AND ready.run_id = %(run)s
     RETURNING own.last_turn
 )
-UPDATE runs_readyrun SET turn = workspace.last_turn FROM workspace WHERE run_id = %(run)s
+UPDATE runs_readyrun SET turn = workspace.last_turn, waiting_since = clock_timestamp()
+  FROM workspace WHERE run_id = %(run)s
 """
 
 _LOCK_TURN = "SELECT FROM runs_workspaceturn WHERE workspace_id = %(workspace)s FOR NO KEY UPDATE"
@@ -60,7 +63,7 @@ WITH virtual_time AS (
 )
 INSERT INTO runs_readyrun (run_id, workspace_id, action_id, turn)
 SELECT %(run)s, %(workspace)s, %(action)s, workspace.last_turn FROM workspace
-ON CONFLICT (run_id) DO NOTHING
+ON CONFLICT (run_id) DO UPDATE SET waiting_since = clock_timestamp()
 """
 
 
@@ -79,9 +82,7 @@ def restore_lost_ready_runs() -> int:
     """Put runs that have a ready batch back among the candidates, where a race left them out. Returns how many."""
     ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
     listed = ReadyRun.objects.filter(pk=OuterRef("pk"))
-    runs = Run.objects.places().filter(
-        Exists(ready), ~Exists(listed), status__in=EXECUTABLE, execution_mode=ExecutionMode.ASYNC
-    )
+    runs = Run.objects.places().claimable().filter(Exists(ready), ~Exists(listed), execution_mode=ExecutionMode.ASYNC)
     lost = runs.order_by("pk")[:SWEEP_STEP]
     for run in lost:
         make_ready(run.pk, run.workspace_id, run.action_id)
@@ -91,12 +92,12 @@ def restore_lost_ready_runs() -> int:
 def drop_stale_ready_runs() -> int:
     """Take runs without a batch to claim out of the candidates, where a race left them in. Returns how many."""
     ready = Batch.objects.filter(run=OuterRef("pk"), status=BatchStatus.READY)
-    executable = Run.objects.filter(pk=OuterRef("pk"), status__in=EXECUTABLE)
-    deleted, _ = ReadyRun.objects.filter(~Exists(ready) | ~Exists(executable)).delete()
+    claimable = Run.objects.claimable().filter(pk=OuterRef("pk"))
+    deleted, _ = ReadyRun.objects.filter(~Exists(ready) | ~Exists(claimable)).delete()
     return deleted
 
 
-def ready_count(limit: int) -> int:
-    """Return how many batches could be claimed now, counting no further than `limit`."""
-    claimable = ReadyRun.objects.filter(action__paused=False)
-    return Batch.objects.filter(status=BatchStatus.READY, run__in=claimable.values("run_id"))[:limit].count()
+def ready_count(actions: Collection[int], limit: int) -> int:
+    """Return how many batches of `actions` could be claimed now, counting no further than `limit`."""
+    in_line = ReadyRun.objects.filter(action__in=actions)
+    return Batch.objects.filter(status=BatchStatus.READY, run__in=in_line.values("run_id"))[:limit].count()

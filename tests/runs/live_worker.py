@@ -53,11 +53,11 @@ def _apart(request: Callable[[], Any]) -> Any:
         connection.close()
 
 
-def stored(**changes: Any) -> Run:
-    """Store a live call of `double` that nobody waits for; `changes` are columns of its row."""
+def stored(action_name: str = "double", **changes: Any) -> Run:
+    """Store a live call that nobody waits for; `changes` are columns of its row."""
     asked = LiveLaunch(input={"n": 2})
     found = member()
-    prepared = prepare_live("double", asked, workspace=found.workspace, user=found.user, now=timezone.now())
+    prepared = prepare_live(action_name, asked, workspace=found.workspace, user=found.user, now=timezone.now())
     run = prepared.store()
     Run.objects.filter(pk=run.pk).update(**changes)
     return reread(run)

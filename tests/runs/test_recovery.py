@@ -13,7 +13,17 @@ from django.utils import timezone
 from actions import ActionDefinition
 from actions.models import Action
 from runs import dispatch, doorbell, lifecycle, lost_calls, recovery, turns
-from runs.models import Batch, BatchStatus, ReadyRun, Run, RunProgress, RunStatus, RunTransition, WorkspaceTurn
+from runs.models import (
+    Batch,
+    BatchStatus,
+    Dependency,
+    ReadyRun,
+    Run,
+    RunProgress,
+    RunStatus,
+    RunTransition,
+    WorkspaceTurn,
+)
 from tests.factories import Member, counts, launch, numbers, reread, work
 from tests.runs.live_worker import stored
 
@@ -51,7 +61,7 @@ def test_a_ready_row_that_was_lost(acme: Member, double: ActionDefinition) -> No
     assert reread(run).status == RunStatus.SUCCEEDED
 
 
-@pytest.mark.parametrize("status", [RunStatus.STOPPED, RunStatus.SCHEDULED, RunStatus.BLOCKED])
+@pytest.mark.parametrize("status", [RunStatus.STOPPED, RunStatus.SCHEDULED])
 def test_a_run_that_may_not_execute_is_not_put_in_line(
     acme: Member, double: ActionDefinition, status: RunStatus
 ) -> None:
@@ -60,6 +70,16 @@ def test_a_run_that_may_not_execute_is_not_put_in_line(
     assert recovery.sweep().stale_ready_runs == 1
     assert recovery.sweep() == recovery.Found()
     assert not ReadyRun.objects.exists()
+
+
+def test_a_run_that_waits_for_another_is_not_put_in_line(acme: Member, double: ActionDefinition) -> None:
+    first, second = (launch("double", numbers(1), by=acme) for _ in range(2))
+    Dependency.objects.create(run=second, depends_on_uid=first.uid, is_due=False)
+    Run.objects.filter(pk=second.pk).update(status=RunStatus.BLOCKED)
+    assert work() == 1
+    assert (reread(first).status, reread(second).status) == (RunStatus.SUCCEEDED, RunStatus.BLOCKED)
+    assert not ReadyRun.objects.exists()  # the claim that met it took it out
+    assert recovery.sweep().lost_ready_runs == 0
 
 
 def test_a_ready_row_without_a_batch(acme: Member, double: ActionDefinition) -> None:

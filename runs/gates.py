@@ -1,0 +1,221 @@
+"""How much of an action is executed at once, and in a time, in the whole installation (contract section 7).
+
+An action is open while a worker may claim a batch of it: it is switched on and not paused, fewer than
+`max_concurrency` of its batches are in workers' hands, and its `rate` allows an input to begin. Claims look at that
+first. What they cannot see, because others claim at the same moment, is decided under the lock of the action's gate.
+
+The rate holds in every window of its period, however the windows are laid: `ActionGate.begun` is the log of what was
+begun, and an input begins after it was written there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from actions import catalogue, registry
+from actions.limits import Limits, count_and_period
+from runs.leases import Lease
+from runs.models import ActionGate
+
+RESOLUTION = 64  # of a period: what begins within such a part of it is one entry of the log
+AHEAD_S = 0.05  # of a rate's worth may be asked for at once, and is void afterwards
+
+STANDINGS = """
+SELECT action.id, action.name, action.enabled, action.paused,
+       CASE WHEN gate.closed_until > clock_timestamp() THEN gate.closed_until END AS closed_until,
+       limits.max_concurrency IS NOT NULL OR gate.action_id IS NOT NULL AS is_limited,
+       CASE WHEN limits.max_concurrency IS NULL THEN false
+            ELSE limits.max_concurrency <= (
+                 SELECT count(*) FROM runs_batch AS batch JOIN runs_run AS run ON run.id = batch.run_id
+                  WHERE batch.status = 'LEASED' AND run.action_id = action.id) END AS is_full
+  FROM unnest(%(actions)s::text[], %(max_concurrency)s::int[]) AS code (name, max_concurrency)
+       JOIN actions_action AS action ON action.name = code.name
+       LEFT JOIN runs_actiongate AS gate ON gate.action_id = action.id
+       CROSS JOIN LATERAL (SELECT LEAST(action.max_concurrency, code.max_concurrency) AS max_concurrency) AS limits
+"""
+
+OPEN = "enabled AND NOT paused AND closed_until IS NULL AND NOT is_full"
+"""Of a row of STANDINGS: whether batches of the action may be claimed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether an action is open, and what it waits for where it is not. `closed_until` is the rate's."""
+
+    action_id: int
+    name: str
+    enabled: bool
+    paused: bool
+    closed_until: datetime | None
+    is_limited: bool
+    is_full: bool
+
+    @property
+    def is_open(self) -> bool:
+        return self.enabled and not self.paused and self.closed_until is None and not self.is_full
+
+
+class Closed(Exception):
+    """The action was open at a look, and others came first. `until` is None where nobody knows."""
+
+    def __init__(self, action_id: int, until: datetime | None = None) -> None:
+        self.action_id = action_id
+        self.until = until
+
+
+def names_of(actions: Collection[str]) -> dict[str, Any]:
+    """Return the arguments of STANDINGS for the actions that this process has the code of."""
+    limits = [definition.max_concurrency if (definition := registry.get(name)) else None for name in actions]
+    return {"actions": list(actions), "max_concurrency": limits}
+
+
+def standings() -> list[Standing]:
+    """Return where each action stands that this process has the code of."""
+    with connection.cursor() as cursor:
+        cursor.execute(STANDINGS, names_of(registry.names()))
+        return [Standing(*row) for row in cursor.fetchall()]
+
+
+def enter(lease: Lease) -> None:
+    """Let a batch that was just claimed through its action's gate, in the claim's transaction.
+
+    A live call is one input: it takes its permit here, since nobody could put it back.
+
+    Raises:
+        Closed: others were first. The claim has to be undone.
+    """
+    limits = limits_of(lease)
+    if limits is None or not (limits.max_concurrency or (limits.rate and lease.is_live)):
+        return
+    gate, now = _lock(lease.action.pk)
+    if limits.max_concurrency and _batches_in_hand(lease.action.pk) > limits.max_concurrency:
+        raise Closed(lease.action.pk)
+    if limits.rate and lease.is_live:
+        granted, gate.begun, closed_until = admit(gate.begun, rate=limits.rate, now=now, wanted=1)
+        if not granted:
+            raise Closed(lease.action.pk, closed_until)
+        _save(gate, closed_until)
+
+
+def close(closed: Closed) -> None:
+    """Write down until when an action is closed, after the claim that found it so was undone."""
+    if closed.until:
+        ActionGate.objects.filter(pk=closed.action_id).update(closed_until=closed.until)
+
+
+class Permits:
+    """What a worker may begin of an action with a rate. One thread asks.
+
+    `closed_for_s` is how long the action is closed for, once it is.
+    """
+
+    closed_for_s: float | None = None
+
+    def __init__(self, action_id: int, rate: str) -> None:
+        self._action_id = action_id
+        self._rate = rate
+        count, period_s = count_and_period(rate)
+        self._ahead = int(count / period_s * AHEAD_S)
+        self._left = 0
+        self._void_at = 0.0
+
+    def take(self, wanted: int) -> int:
+        """Return how many of `wanted` inputs may begin now. When it is less, the action is closed for a while."""
+        if time.monotonic() >= self._void_at:
+            self._left = 0
+        if self._left < wanted:
+            self._left += self._ask(max(wanted, self._ahead) - self._left)
+        granted = min(wanted, self._left)
+        self._left -= granted
+        return granted
+
+    def _ask(self, wanted: int) -> int:
+        with transaction.atomic():
+            gate, now = _lock(self._action_id)
+            begins_by = now + (AHEAD_S if self._ahead > 1 else 0.0)
+            granted, gate.begun, closed_until = admit(
+                gate.begun, rate=self._rate, now=now, wanted=wanted, begins_by=begins_by
+            )
+            _save(gate, closed_until)
+        self._void_at = time.monotonic() + AHEAD_S
+        self.closed_for_s = closed_until.timestamp() - now if closed_until else None
+        return granted
+
+
+def permits_of(lease: Lease, limits: Limits) -> Permits | None:
+    """Return the permits that the inputs of a batch need one by one; None where it is executed without."""
+    return Permits(lease.action.pk, limits.rate) if limits.rate and not lease.is_live else None
+
+
+def limits_of(lease: Lease) -> Limits | None:
+    """Return the limits in force for a batch; None where its action's code is not here."""
+    definition = registry.get(lease.action.name)
+    return catalogue.limits(definition, lease.action) if definition else None
+
+
+Begun = Sequence[Sequence[float]]
+
+
+def admit(
+    begun: Begun, *, rate: str, now: float, wanted: int, begins_by: float | None = None
+) -> tuple[int, list[list[float]], datetime | None]:
+    """Return how many of `wanted` inputs may begin, the log with them in it, and until when the action is closed.
+
+    `begun` is that log: [epoch seconds, number of inputs], oldest first. It is closed, and not None, when nothing is
+    left of the rate. Inputs count as begun at the end of their part of the period, no sooner than they really are.
+    """
+    limit, period_s = count_and_period(rate)
+    part_s = period_s / RESOLUTION
+    log = [[at, count] for at, count in begun if at > now - period_s]
+    used = sum(count for _, count in log)
+    granted = max(0, min(wanted, limit - int(used)))
+    if granted:
+        at = math.ceil((begins_by or now) / part_s) * part_s
+        if log and log[-1][0] >= at:
+            log[-1][1] += granted
+        else:
+            log.append([at, granted])
+    if used + granted < limit:
+        return granted, log, None
+    return granted, log, datetime.fromtimestamp(log[0][0] + period_s, UTC)
+
+
+def _lock(action_id: int) -> tuple[ActionGate, float]:
+    """Lock an action's gate until the transaction ends, and return it with the database's time after that."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO runs_actiongate (action_id, begun) VALUES (%s, '[]') ON CONFLICT DO NOTHING", [action_id]
+        )
+        cursor.execute("SELECT begun FROM runs_actiongate WHERE action_id = %s FOR UPDATE", [action_id])
+        (begun,) = cursor.fetchone()
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        (now,) = cursor.fetchone()
+    return ActionGate(action_id=action_id, begun=json.loads(begun)), now
+
+
+def _save(gate: ActionGate, closed_until: datetime | None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE runs_actiongate SET begun = %s, closed_until = %s WHERE action_id = %s",
+            [json.dumps(gate.begun), closed_until, gate.action_id],
+        )
+
+
+_IN_HAND = """
+SELECT count(*) FROM runs_batch AS batch JOIN runs_run AS run ON run.id = batch.run_id
+ WHERE batch.status = 'LEASED' AND run.action_id = %s
+"""
+
+
+def _batches_in_hand(action_id: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(_IN_HAND, [action_id])
+        return int(cursor.fetchone()[0])

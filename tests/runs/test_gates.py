@@ -1,0 +1,245 @@
+"""How much of an action may be executed: switched off, paused, `max_concurrency` and `rate`, whoever claims."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actions import ActionDefinition, action
+from actions.limits import count_and_period
+from actions.models import Action
+from runs import checkpoint, dispatch, doorbell, execution, gates
+from runs.leases import Lease
+from runs.models import ActionGate, Batch, BatchStatus, RunStatus
+from tests.factories import KINDS, Member, Number, counts, define, launch, numbers, outputs_of, reread, work
+from tests.runs.live_worker import stored
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def act() -> ActionDefinition:
+    return define("process", lambda n: n)
+
+
+def claim() -> Lease | None:
+    return dispatch.claim(worker="w", actions=["act"], now=timezone.now())
+
+
+def claim_live() -> Lease | None:
+    return dispatch.claim_live(worker="w", actions=["act"], now=timezone.now())
+
+
+# --- Switched off and paused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [{"enabled": False}, {"paused": True}], ids=["off", "paused"])
+def test_nothing_of_an_action_that_is_off_or_paused_is_claimed(
+    acme: Member, act: ActionDefinition, double: ActionDefinition, state: dict[str, bool]
+) -> None:
+    launch("act", numbers(1), by=acme)
+    other = launch("double", numbers(1), by=acme)
+    Action.objects.filter(name="act").update(**state)
+    assert claim() is None
+    work()
+    assert reread(other).status == RunStatus.SUCCEEDED
+
+
+# --- max_concurrency ------------------------------------------------------------------------------------------
+
+
+def test_no_more_batches_at_once_than_the_code_says(acme: Member) -> None:
+    define("process", lambda n: n, max_concurrency=2)
+    launch("act", numbers(5), by=acme, batch_size=1)
+    leases = [claim() for _ in range(4)]
+    assert [lease is not None for lease in leases] == [True, True, False, False]
+    checkpoint.write(leases[0], [], release=True)  # type: ignore[arg-type]
+    assert claim() is not None
+    assert claim() is None
+
+
+def test_staff_may_lower_it_and_the_lower_one_counts(acme: Member) -> None:
+    define("process", lambda n: n, max_concurrency=2)
+    launch("act", numbers(5), by=acme, batch_size=1)
+    Action.objects.filter(name="act").update(max_concurrency=1)
+    assert (claim() is None, claim() is None) == (False, True)
+    Action.objects.filter(name="act").update(max_concurrency=9)
+    assert (claim() is None, claim() is None) == (False, True)
+
+
+def test_an_action_that_is_full_is_in_nobodys_way(acme: Member, double: ActionDefinition) -> None:
+    define("process", lambda n: n, max_concurrency=1)
+    for _ in range(40):  # more than a claim looks at
+        launch("act", numbers(2), by=acme, batch_size=1)
+    other = launch("double", numbers(1), by=acme)
+    assert claim() is not None
+    assert work() == 1
+    assert reread(other).status == RunStatus.SUCCEEDED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_more_at_once_when_many_claim_at_the_same_moment(
+    acme: Member, side_by_side: Callable[..., list[Any]]
+) -> None:
+    define("process", lambda n: n, max_concurrency=3)
+    for _ in range(4):
+        launch("act", numbers(30), by=acme, batch_size=1)
+    most: list[int] = []
+
+    def work_on() -> None:
+        for _ in range(12):
+            lease = claim()
+            most.append(Batch.objects.filter(status=BatchStatus.LEASED).count())
+            if lease:
+                checkpoint.write(lease, [], release=True)
+
+    side_by_side(*[work_on] * 6)
+    assert max(most) == 3
+
+
+def test_a_live_call_goes_first(acme: Member) -> None:
+    define("process", lambda n: n, max_concurrency=1)
+    launch("act", numbers(3), by=acme, batch_size=1)
+    lease = claim()
+    assert lease is not None
+    stored("act")
+    assert claim_live() is None
+    checkpoint.write(lease, [], release=True)
+    assert claim() is None
+    live = claim_live()
+    assert live is not None
+    assert live.is_live
+
+
+# --- rate -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_more_inputs_begin_than_the_rate_allows(acme: Member, kind: str) -> None:
+    begun: list[int] = []
+    define(kind, lambda n: begun.append(n) or n, rate="5/h")
+    run = launch("act", numbers(12), by=acme, batch_size=3)
+    work()
+    assert (len(begun), counts(run)) == (5, (5, 0, 0, 7))
+    assert not Batch.objects.filter(status=BatchStatus.LEASED).exists()
+    closed_until = ActionGate.objects.get().closed_until
+    assert timedelta(minutes=59) < closed_until - timezone.now() < timedelta(minutes=61)
+
+    log = ActionGate.objects.get().begun
+    ActionGate.objects.update(begun=[[at - 7200, count] for at, count in log], closed_until=None)  # two hours later
+    work()
+    assert (len(begun), counts(run)) == (10, (10, 0, 0, 2))
+    assert sorted(begun) == list(range(10))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rate_of_seconds_is_used_to_the_full(acme: Member, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over real time: no window of a second has more than it may, and none waits for nothing."""
+    begun: list[float] = []
+    define(kind, lambda n: begun.append(time.time()) or n, rate="20/s")
+    monkeypatch.setattr(doorbell, "ring_after", lambda seconds: time.sleep(seconds))
+    run = launch("act", numbers(50), by=acme)
+    work()
+    assert reread(run).status == RunStatus.SUCCEEDED
+    assert outputs_of(run) == list(range(50))
+    for at in begun:
+        assert sum(at <= other < at + 1 for other in begun) <= 20
+    assert len(ActionGate.objects.get().begun) <= gates.RESOLUTION + 1
+
+
+def test_retries_count_as_well(acme: Member) -> None:
+    from actions import Retry
+
+    calls: list[int] = []
+
+    @action("act", rate="3/h", max_attempts=9)
+    def act(input: Number) -> int:
+        calls.append(input.n)
+        raise Retry(after_s=0)
+
+    launch("act", numbers(1), by=acme)
+    for _ in range(6):
+        work()
+        dispatch.wake_due(now=timezone.now())
+    assert len(calls) == 3
+
+
+def test_a_live_call_needs_a_permit_too(acme: Member) -> None:
+    define("process", lambda n: n, rate="1/h")
+    first, second = stored("act"), stored("act")
+    assert execution.execute_live() is True
+    assert execution.execute_live() is False
+    assert [reread(run).status for run in (first, second)] == [RunStatus.SUCCEEDED, RunStatus.QUEUED]
+    assert ActionGate.objects.get().closed_until > timezone.now()
+
+
+def test_a_careful_batch_asks_before_it_writes_down_whom_it_suspects(acme: Member) -> None:
+    begun: list[int] = []
+    define("process", lambda n: begun.append(n) or n, rate="1/h")
+    launch("act", numbers(3), by=acme, batch_size=3)
+    Batch.objects.update(careful=True)
+    work()
+    assert begun == [0]
+    assert (Batch.objects.get().suspect, Batch.objects.get().status) == (None, BatchStatus.READY)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_rate_holds_when_many_ask_at_the_same_moment(
+    acme: Member, act: ActionDefinition, side_by_side: Callable[..., list[Any]]
+) -> None:
+    action_id = launch("act", numbers(1), by=acme).action_id
+
+    def ask() -> int:
+        permits = gates.Permits(action_id, "50/h")
+        return sum(permits.take(3) for _ in range(10))
+
+    assert sum(side_by_side(*[ask] * 4)) == 50
+
+
+def test_a_fast_rate_is_asked_for_some_inputs_ahead(
+    acme: Member, act: ActionDefinition, django_assert_max_num_queries: Any
+) -> None:
+    permits = gates.Permits(launch("act", numbers(1), by=acme).action_id, "2000/s")
+    permits.take(1)
+    with django_assert_max_num_queries(0):
+        assert sum(permits.take(1) for _ in range(20)) == 20
+
+
+def test_a_worker_is_rung_for_when_a_short_wait_is_over(acme: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    rings: list[float] = []
+    monkeypatch.setattr(doorbell, "ring_after", rings.append)
+    define("process", lambda n: n, rate="2/s")
+    launch("act", numbers(3), by=acme, batch_size=3)
+    execution.execute_slice()
+    assert len(rings) == 1
+    assert 0 < rings[0] < 1.1
+
+
+@given(
+    rate=st.sampled_from(["1/s", "7/s", "64/s", "10/m", "500/m", "3/h"]),
+    asks=st.lists(st.tuples(st.floats(0, 2), st.integers(1, 90)), min_size=1, max_size=60),
+)
+def test_no_window_has_more_than_the_rate(rate: str, asks: list[tuple[float, int]]) -> None:
+    """`asks` are waits, in periods, and how many inputs want to begin after each."""
+    limit, period_s = count_and_period(rate)
+    now, log, begun = 1_700_000_000.0, [], []
+    for wait, wanted in asks:
+        now += wait * period_s
+        granted, log, closed_until = gates.admit(log, rate=rate, now=now, wanted=wanted)
+        begun += [now] * granted
+        assert granted <= wanted
+        assert len(log) <= gates.RESOLUTION + 2
+        within = sum(at > now - period_s for at in begun)
+        assert within <= limit
+        if granted < wanted:
+            assert closed_until is not None
+            assert now < closed_until.timestamp() <= now + period_s * (1 + 2 / gates.RESOLUTION)
+            later = closed_until.timestamp() + 1e-5
+            assert gates.admit(log, rate=rate, now=later, wanted=1)[0] == 1  # it opens when it said

@@ -95,6 +95,61 @@ def square_at_second_try(input: Seconds, *, context: Context) -> Square:
     return squared(input.number)
 
 
+@action("square-at-third-try", max_attempts=3)
+def square_at_third_try(input: Seconds, *, context: Context) -> Square:
+    """Square a number, at the first two tries asking to be called again after the time that the input says."""
+    note(context)
+    if context.attempt < 3:
+        raise Retry(after_s=input.seconds, reason="not yet")
+    return squared(input.number)
+
+
+class Call(BaseModel):
+    number: int
+    began_at: float
+    ended_at: float
+
+
+def timed(input: Seconds, context: Context) -> Call:
+    note(context)
+    began_at = time.time()
+    time.sleep(input.seconds)
+    return Call(number=input.number, began_at=began_at, ended_at=time.time())
+
+
+@action("time-one-at-once", max_concurrency=1)
+def time_one_at_once(input: Seconds, *, context: Context) -> Call:
+    """Take the time that the input says, in one batch at once, and say when that was."""
+    return timed(input, context)
+
+
+@action("time-in-threads", concurrency=50)
+def time_in_threads(input: Seconds, *, context: Context) -> Call:
+    """Do the same in threads."""
+    return timed(input, context)
+
+
+@action("time-on-a-loop", concurrency=50)
+async def time_on_a_loop(input: Seconds, *, context: Context) -> Call:
+    """Do the same on an event loop."""
+    note(context)
+    began_at = time.time()
+    await asyncio.sleep(input.seconds)
+    return Call(number=input.number, began_at=began_at, ended_at=time.time())
+
+
+@action("time-at-a-rate", rate="20/s")
+def time_at_a_rate(input: Seconds, *, context: Context) -> Call:
+    """Do the same, no more than 20 times in any second."""
+    return timed(input, context)
+
+
+@action("time-a-few-an-hour", rate="6/h")
+def time_a_few_an_hour(input: Seconds, *, context: Context) -> Call:
+    """Do the same, no more than 6 times in any hour."""
+    return timed(input, context)
+
+
 @action("refuse-odd")
 def refuse_odd(input: Number, *, context: Context) -> Square:
     """Square even numbers."""

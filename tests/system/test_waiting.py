@@ -20,6 +20,18 @@ def test_a_run_starts_after_its_time(shared: Installation) -> None:
     assert run["postponed_until"] is None
 
 
+def test_a_thousand_inputs_wait_side_by_side(shared: Installation) -> None:
+    """Two retries of two seconds each: one after the other that would take more than an hour on the one slot."""
+    inputs = [{"number": n, "seconds": 2} for n in range(1_000)]
+    run = shared.wait_for_end(shared.launch("square-at-third-try", inputs))
+    assert (run["status"], run["succeeded_count"], run["retry_count"]) == ("SUCCEEDED", 1_000, 2_000)
+    took = datetime.fromisoformat(run["finished_at"]) - datetime.fromisoformat(run["started_at"])
+    assert timedelta(seconds=4) <= took < timedelta(seconds=100)  # far from 4,000
+    timeline = shared.client.get(f"/v1/runs/{run['uid']}/timeline").json()
+    reasons = {one["reason"] for one in timeline if one["to_status"] == "SCHEDULED"}
+    assert reasons == {"every input left waits to be tried again"}
+
+
 def test_inputs_that_wait_for_a_retry_hold_no_slot(shared: Installation) -> None:
     """The installation has one slot, and another run takes it while all inputs of the first wait."""
     run_uid = shared.launch("square-at-second-try", [{"number": n, "seconds": 4} for n in range(200)])

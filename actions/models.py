@@ -21,7 +21,7 @@ def _absent_or(**condition: Any) -> models.Q:
 class Action(models.Model):
     """An action as staff see it: switched on or off, paused, its limits lowered.
 
-    Switched off: launches are refused. Paused: launches are accepted and wait. A limit that is set counts where it
+    Switched off: launches are refused. Paused: launches are accepted and wait. Either way, runs that are there wait. A limit that is set counts where it
     is lower than the code's (`actions.catalogue.limits`); null leaves the code's.
     """
 

@@ -35,7 +35,8 @@ def cancel(run: Run, *, by: By, now: datetime) -> Run:
             raise Conflict(f"The run has ended as {status}: there is nothing to cancel.", {"status": status})
         if status == RunStatus.STOPPED:
             return held.run
-        _stop(run.pk, held.batch_ids, now=now, by=by, reason="cancelled")
+        # With what it waited for, and why.
+        _stop(run.pk, held.batch_ids, now=now, by=by, reason="cancelled", last_error=None)
         return Run.objects.with_progress().get(pk=run.pk)
 
 

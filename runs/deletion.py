@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import connection, transaction
 
 from rest.errors import Conflict
+from runs import dependencies
 from runs.holding import hold
 from runs.models import TERMINAL, InputSet, Run, RunStatus
 from workspaces import idempotency
@@ -20,7 +21,7 @@ def delete(run: Run) -> None:
     """Delete a run that has ended or is stopped. A worker that is still at it records nothing.
 
     The inputs go too, unless they are a schedule's or another run has them as well, and so does the Idempotency-Key
-    that launched the run.
+    that launched the run. Runs that wait for it become INVALID.
 
     Raises:
         Conflict: it goes on.
@@ -35,6 +36,7 @@ def delete(run: Run) -> None:
         Run.objects.select_for_update().filter(pk=run.pk).exists()
         _execute(*((statement, run.pk) for statement in _RESULTS_AND_BATCHES))
         Run.objects.filter(pk=run.pk).delete()
+        dependencies.tell_waiting([run.uid])
         _delete_inputs(held.run)
         idempotency.forget(run.uid)
 

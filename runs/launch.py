@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -21,13 +22,14 @@ from actions.limits import Limits
 from actions.models import Action
 from actions.problems import Problem, describe
 from rest.errors import BadInput, BadParameters, Conflict, Unavailable, stored_error
-from runs import doorbell, inputs, lifecycle, quotas, turns
+from runs import dependencies, doorbell, inputs, lifecycle, quotas, turns
 from runs.blocking import why_paused
 from runs.chunks import DoneBits, unpack_json
+from runs.dependencies import Outlook
 from runs.inputs import PreparedInputs
 from runs.insertion import insert_together
 from runs.lifecycle import By
-from runs.models import Actor, Batch, BatchStatus, ExecutionMode, InputChunk, Run, RunProgress, RunStatus
+from runs.models import Actor, Batch, BatchStatus, Dependency, ExecutionMode, InputChunk, Run, RunProgress, RunStatus
 from workspaces.models import User, Workspace
 
 SKIP, REJECT = "skip", "reject"
@@ -56,6 +58,7 @@ class AsyncLaunch(Launch):
     inputs: Sequence[Any]
     name: str = ""
     tags: Sequence[str] = ()
+    depends_on: Sequence[UUID] = ()
     start_after: datetime | None = None
     batch_size: int | None = None
     on_invalid: str = SKIP
@@ -69,11 +72,12 @@ class PreparedRun:
     inputs: PreparedInputs
     status: RunStatus
     limits: Limits
+    waits_for: Sequence[UUID] = ()
 
     def store(self) -> Run:
         """Store the run with all it starts with, in one transaction or in the caller's, and return it."""
         with transaction.atomic():
-            _store(self.run, self.inputs, self.status)
+            _store(self.run, self.inputs, self.status, self.waits_for)
         return self.run
 
     def ring(self) -> bool:
@@ -102,12 +106,14 @@ def prepare_async(
     """Check an async launch and return its run, ready to be stored.
 
     Inputs that do not fit the action are recorded as failed, or with `on_invalid: reject` refuse the launch. A run
-    that has no valid input, or whose parameters do not fit, is stored as INVALID with the reason.
+    that has no valid input, whose parameters do not fit, or that depends on an INVALID one, is stored as INVALID with
+    the reason.
 
     Raises:
         NotFound: there is no such action.
         Conflict: the action is switched off, or does not run async.
-        BadInput: there are no inputs or too many; with `reject`, one does not fit.
+        BadInput: there are no inputs or too many; with `reject`, one does not fit; or a run that it depends
+            on is not there.
         BadParameters: they are too large; with `reject`, they do not fit.
         LimitReached: the workspace has as many unfinished runs as it may.
     """
@@ -116,6 +122,7 @@ def prepare_async(
     quotas.check_unfinished_runs(workspace)
     _check_count(asked.inputs)
     _check_parameters_size(asked.parameters)
+    standings = dependencies.find(asked.depends_on, workspace=workspace)
     problems = _parameter_problems(definition, asked.parameters)
     if problems and asked.on_invalid == REJECT:
         raise _parameters_refused(problems)
@@ -126,8 +133,10 @@ def prepare_async(
         raise _rejected(prepared)
     run = _run(action, asked, ExecutionMode.ASYNC, workspace=workspace, user=user, now=now)
     run.name, run.tags, run.batch_size = asked.name, list(asked.tags), batch_size
-    status = _decide(run, prepared, problems, start_after=asked.start_after, now=now)
-    return PreparedRun(run, prepared, status, limits)
+    run.depends_on = list(asked.depends_on)
+    outlook = dependencies.outlook(run, standings)
+    status = _decide(run, prepared, problems, outlook, start_after=asked.start_after, now=now)
+    return PreparedRun(run, prepared, status, limits, () if status == RunStatus.INVALID else outlook.unmet)
 
 
 def prepare_live(
@@ -250,7 +259,13 @@ def _rejected(prepared: PreparedInputs) -> BadInput:
 
 
 def _decide(
-    run: Run, prepared: PreparedInputs, problems: list[Problem], *, start_after: datetime | None, now: datetime
+    run: Run,
+    prepared: PreparedInputs,
+    problems: list[Problem],
+    outlook: Outlook,
+    *,
+    start_after: datetime | None,
+    now: datetime,
 ) -> RunStatus:
     """Return the status the run is stored with, and set what goes with it."""
     if problems:
@@ -264,19 +279,24 @@ def _decide(
         run.last_error = stored_error(
             "BAD_INPUT", message, scope="input", params={"inputs": prepared.refused[:10]}, error_ref=str(run.uid)
         )
+    elif outlook.is_hopeless:
+        run.last_error = outlook.error
     if run.last_error:
         run.finished_at = now
         return RunStatus.INVALID
     if start_after and start_after > now:
         run.postponed_until = start_after
         return RunStatus.SCHEDULED
+    if outlook.unmet:
+        run.last_error = outlook.error
+        return RunStatus.BLOCKED
     if run.action.paused:
         run.last_error = why_paused(run.action).error
         return RunStatus.BLOCKED
     return RunStatus.QUEUED
 
 
-def _store(run: Run, prepared: PreparedInputs, status: RunStatus) -> None:
+def _store(run: Run, prepared: PreparedInputs, status: RunStatus, waits_for: Sequence[UUID]) -> None:
     run.input_set = inputs.input_set_of(prepared, run.workspace)
     by = By(Actor.MEMBER, run.user.uid)
     transitions = lifecycle.born(run, status, now=run.created_at, by=by, reason=_reason(run, status))
@@ -287,7 +307,8 @@ def _store(run: Run, prepared: PreparedInputs, status: RunStatus) -> None:
         invalid_count=invalid_count,
         remaining=prepared.input_count - invalid_count,
     )
-    rows = [run.input_set, run, progress, *transitions]
+    waiting = [Dependency(run=run, depends_on_uid=uid) for uid in waits_for]
+    rows = [run.input_set, run, progress, *transitions, *waiting]
     if len(prepared.chunks) == 1 and status != RunStatus.INVALID:
         (chunk,) = prepared.chunks
         insert_together([*rows, chunk, _batch(run, chunk)])
@@ -296,14 +317,15 @@ def _store(run: Run, prepared: PreparedInputs, status: RunStatus) -> None:
         inputs.store_chunks(prepared.chunks, run.input_set)
         if status != RunStatus.INVALID:
             _store_batches(run, prepared.chunks)
-    if status in (RunStatus.QUEUED, RunStatus.BLOCKED) and run.execution_mode == ExecutionMode.ASYNC:
+    is_claimable = status in (RunStatus.QUEUED, RunStatus.BLOCKED) and not waits_for
+    if is_claimable and run.execution_mode == ExecutionMode.ASYNC:
         turns.make_ready(run.pk, run.workspace_id, run.action_id)
 
 
 def _reason(run: Run, status: RunStatus) -> str:
-    if status in (RunStatus.INVALID, RunStatus.BLOCKED):
+    if run.last_error:
         return str(run.last_error["message"])[:500]
-    return "start_after" if status == RunStatus.SCHEDULED else ""
+    return {RunStatus.SCHEDULED: "start_after", RunStatus.BLOCKED: "depends_on"}.get(status, "")
 
 
 def _store_batches(run: Run, chunks: Sequence[InputChunk]) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 from django.db import connection
 
-from runs.models import Actor, Run, RunProgress, RunStatus, RunTransition
+from runs import dependencies
+from runs.models import TERMINAL, Actor, Run, RunProgress, RunStatus, RunTransition
 
 S = RunStatus
 
@@ -25,7 +26,7 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     S.BLOCKED: frozenset(
         {S.QUEUED, S.SCHEDULED, S.INVALID, S.STOPPED, S.RUNNING, S.SUCCEEDED, S.PARTIAL_SUCCEEDED, S.FAILED}
     ),
-    S.RUNNING: frozenset({S.SCHEDULED, S.BLOCKED, S.QUEUED, S.STOPPED, S.SUCCEEDED, S.PARTIAL_SUCCEEDED, S.FAILED}),
+    S.RUNNING: frozenset({S.SCHEDULED, S.BLOCKED, S.STOPPED, S.SUCCEEDED, S.PARTIAL_SUCCEEDED, S.FAILED}),
     S.STOPPED: frozenset({S.SCHEDULED}),
     S.FAILED: frozenset({S.SCHEDULED}),
     S.PARTIAL_SUCCEEDED: frozenset({S.SCHEDULED}),
@@ -33,6 +34,9 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     S.INVALID: frozenset(),
 }
 """What may follow what (contract section 2, status lifecycle)."""
+
+DECISIVE = TERMINAL | {S.STOPPED}
+"""What runs that wait for this one wait for, or have to know of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,11 @@ WITH moved AS (
     UPDATE runs_run AS run SET status = %(target)s, updated_at = %(now)s{changes}
       FROM (SELECT id, status FROM runs_run WHERE id = %(run)s FOR NO KEY UPDATE) AS before
      WHERE run.id = before.id AND before.status = ANY(%(from)s)
-    RETURNING run.id, before.status
+    RETURNING run.id, run.uid, before.status
 )
 INSERT INTO runs_runtransition (run_id, at, from_status, to_status, actor, actor_uid, reason)
 SELECT id, %(now)s, status, %(target)s, %(actor)s, %(actor_uid)s, %(reason)s FROM moved
+RETURNING (SELECT uid FROM moved)
 """
 
 
@@ -64,7 +69,7 @@ def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reas
     """Move a run to `target` if its status allows it, with `changes` to other columns of its row.
 
     Returns whether this call did it: of several at once, exactly one. The status before is read under the row's
-    lock, so the timeline tells the truth.
+    lock, so the timeline tells the truth. Runs that wait for how this one ends are asked to look at it.
     """
     values: dict[str, Any] = {
         "run": run_id,
@@ -79,7 +84,10 @@ def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reas
         values[f"to_{name}"] = _COLUMNS[name].get_db_prep_save(value, connection)
     with connection.cursor() as cursor:
         cursor.execute(_MOVE.format(changes="".join(f", {name} = %(to_{name})s" for name in changes)), values)
-        return cursor.rowcount == 1
+        moved = cursor.fetchone()
+    if moved and target in DECISIVE:
+        dependencies.tell_waiting(moved)
+    return moved is not None
 
 
 def born(run: Run, status: RunStatus, *, now: datetime, by: By, reason: str = "") -> list[RunTransition]:

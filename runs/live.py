@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from rest.database import give_connection_back
 from rest.errors import NotFound, Unavailable
-from runs import dispatch, launch, lost_calls, notices
+from runs import dependencies, dispatch, launch, lost_calls, notices
 from runs.launch import LiveLaunch, PreparedRun
 from runs.models import TERMINAL, Batch, Run, RunStatus
 from workspaces import idempotency
@@ -178,5 +178,6 @@ def withdraw(run: Run) -> bool:
             return False
         idempotency.forget(run.uid)
         Run.objects.filter(pk=run.pk).delete()
+        dependencies.tell_waiting([run.uid])
         run.input_set.delete()
     return True

@@ -113,7 +113,7 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def places(self) -> Self:
         """With what says where a run stands in line, and nothing large."""
-        return self.only("id", "workspace_id", "action_id")
+        return self.only("id", "uid", "workspace_id", "action_id")
 
     def waiting_live(self) -> Self:
         """Live calls that no worker has taken yet, oldest first."""

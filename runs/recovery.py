@@ -13,7 +13,7 @@ import structlog
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from runs import blocking, dispatch, doorbell, gates, lifecycle, lost_calls, turns
+from runs import blocking, dependencies, dependents, dispatch, doorbell, gates, lifecycle, lost_calls, turns
 from runs.gates import Standing
 from runs.models import Run, RunStatus
 
@@ -31,6 +31,7 @@ class Found:
     expired_leases: int = 0
     due_batches: int = 0
     due_runs: int = 0
+    due_dependents: int = 0
     stale_ready_runs: int = 0
     lost_ready_runs: int = 0
     ended_live_calls: int = 0
@@ -56,6 +57,7 @@ def sweep(*, now: datetime | None = None) -> Found:
         "expired_leases": dispatch.expire_leases,
         "due_batches": lambda: dispatch.wake_due(now=now),
         "due_runs": lambda: queue_due_runs(now=now),
+        "due_dependents": lambda: look_at_dependents(now=now),
         "stale_ready_runs": turns.drop_stale_ready_runs,
         "lost_ready_runs": turns.restore_lost_ready_runs,
         "ended_live_calls": lambda: lost_calls.end_overdue(now=now),
@@ -88,12 +90,31 @@ def queue_due_runs(*, now: datetime, limit: int = dispatch.SWEEP_STEP) -> int:
 
 
 def queue(run: Run, *, now: datetime) -> bool:
-    """Move a run that waits to QUEUED and put it in line. Returns whether this call did it."""
+    """Move a run that waits to QUEUED and put it in line. Returns whether this call did it.
+
+    One that still depends on others is looked at instead, and goes where that leads (`runs.dependents`).
+    """
     with transaction.atomic():
+        if dependencies.waits(run.pk) and not dependents.settle(run, now=now):
+            return False
         queued = lifecycle.move(run.pk, RunStatus.QUEUED, now=now, postponed_until=None)
         if queued:
             turns.make_ready(run.pk, run.workspace_id, run.action_id)
     return queued
+
+
+def look_at_dependents(*, now: datetime, limit: int = dispatch.SWEEP_STEP) -> int:
+    """Look at runs that depend on others which moved, and queue those that wait no more. Returns at how many it looked.
+
+    In the order they were launched: who waits for one of them is later, so a whole chain is told in one go.
+    """
+    looked, run = 0, dependencies.next_due()
+    while run and looked < limit:
+        with transaction.atomic():
+            if dependents.settle(run, now=now):
+                queue(run, now=now)
+        looked, run = looked + 1, dependencies.next_due(after=run.pk)
+    return looked
 
 
 def ring_for_ready(standings: Sequence[Standing]) -> int:

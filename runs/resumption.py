@@ -15,7 +15,7 @@ from django.db.models import F
 from pydantic_core import from_json
 
 from rest.errors import BadInput, Conflict
-from runs import dispatch, doorbell, failures, lifecycle, quotas, recovery
+from runs import dependencies, dispatch, doorbell, failures, lifecycle, quotas, recovery
 from runs.chunks import DoneBits
 from runs.holding import Held, hold
 from runs.lifecycle import By
@@ -48,6 +48,8 @@ ALL = FailedInputs()
 def resume(run: Run, *, by: By, now: datetime, wanted: FailedInputs = ALL) -> Run:
     """Let a run go on, or run its failed inputs again, and return it as it is then: SCHEDULED, and queued at once.
 
+    One that depends on runs which have not succeeded is BLOCKED again instead.
+
     Of several who resume it, one does.
 
     Raises:
@@ -60,8 +62,9 @@ def resume(run: Run, *, by: By, now: datetime, wanted: FailedInputs = ALL) -> Ru
         held = hold(run)
         _check(held.run, wanted)
         resumed = _resume(held, by=by, now=now, wanted=wanted)
-        recovery.queue(resumed, now=now)
-    doorbell.ring(len(held.batch_ids))
+        queued = recovery.queue(resumed, now=now)
+    if queued:
+        doorbell.ring(len(held.batch_ids))
     return resumed
 
 
@@ -109,6 +112,7 @@ def _resume(held: Held, *, by: By, now: datetime, wanted: FailedInputs) -> Run:
     reason = f"resumed, {again:,} failed inputs run again" if again else "resumed"
     cleared = {"last_error": None, "postponed_until": None, "finished_at": None}
     lifecycle.move(run.pk, RunStatus.SCHEDULED, now=now, by=by, reason=reason, **cleared)
+    dependencies.tell_waiting([run.uid])
     return Run.objects.with_progress().get(pk=run.pk)
 
 

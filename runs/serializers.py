@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 from rest_framework import serializers
 
@@ -14,7 +15,7 @@ from actions.options import HIGHEST
 from actions.problems import printable, problems_of
 from rest.errors import ApiError, BadInput, BadParameters, GenericError, TimedOut, error_body
 from rest.json import dumps, rfc3339
-from rest.query import BadValue, time_value
+from rest.query import BadValue, time_value, uuid_value
 from runs.launch import AsyncLaunch, LiveLaunch
 from runs.models import Run, RunProgress, RunTransition
 from runs.resumption import FailedInputs
@@ -32,6 +33,22 @@ def _time(value: Any) -> datetime:
 
 
 Time = Annotated[datetime, BeforeValidator(_time)]
+
+
+def _uid(value: Any) -> UUID:
+    try:
+        return uuid_value(value if isinstance(value, str) else dumps(value).decode())
+    except BadValue as error:
+        raise PydanticCustomError("uid", "{reason}", {"reason": error.reason}) from None
+
+
+Uid = Annotated[UUID, BeforeValidator(_uid)]
+
+
+def _once_each(uids: list[UUID]) -> list[UUID]:
+    return list(dict.fromkeys(uids))
+
+
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=255)]
 
@@ -62,6 +79,7 @@ class AsyncBody(LaunchBody):
     inputs: list[Any]
     name: str = Field(default="", max_length=255)
     tags: list[Tag] = Field(default=[], max_length=20)
+    depends_on: Annotated[list[Uid], AfterValidator(_once_each)] = Field(default=[], max_length=20)
     start_after: Time | None = None
     batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
     on_invalid: Literal["skip", "reject"] = "skip"
@@ -81,7 +99,6 @@ MISTAKEN_IN_LIVE = {
 MISTAKEN_IN_ASYNC = {
     "input": "an async run takes `inputs`, an array; `input` belongs to live",
     "callback": "callbacks are not available yet",
-    "depends_on": "dependencies are not available yet",
 }
 NEVER_NULL = ("inputs", "parameters")
 
@@ -197,7 +214,7 @@ class RunSerializer(serializers.BaseSerializer[Run]):
             "updated_at": run.updated_at,
             "tags": run.tags,
             **counts(progress),
-            "depends_on": [],
+            "depends_on": run.depends_on,
         }
 
 

@@ -154,11 +154,13 @@ def forget(run: Run) -> None:
     Dependency.objects.filter(run=run).delete()
 
 
-# In one order, and it is that of the index by which a run's own rows are deleted: nobody waits in a circle.
+# In one order, and it is that of the index by which a run's own rows are deleted: nobody waits in a circle. What is
+# asked for already stays as it is: nobody takes it back meanwhile, and a row that changes twice in a transaction has
+# its foreign key checked at the commit, which locks the run that waits.
 _TELL_WAITING = """
 WITH waiting AS (
     SELECT id FROM runs_dependency
-     WHERE depends_on_uid = ANY(%s)
+     WHERE depends_on_uid = ANY(%s) AND NOT is_due
      ORDER BY run_id, depends_on_uid FOR NO KEY UPDATE
 )
 UPDATE runs_dependency AS dependency SET is_due = true FROM waiting WHERE dependency.id = waiting.id

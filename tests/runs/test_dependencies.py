@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from actions import ActionDefinition, action
+from actions.models import Action
 from rest.errors import ApiError, Conflict, NotFound
 from runs import (
     cancellation,
@@ -194,7 +195,8 @@ def test_each_state_at_launch(api: Api, acme: Member, state: RunStatus) -> None:
             assert_invalid(run, stuck_at(other, S.INVALID))
         else:
             assert_waits(run, other, error=stuck_at(other, state) if state in STUCK else None)
-            assert run.transitions.latest("id").reason == "depends_on"
+            why = reread(run).last_error["message"] if state in STUCK else "depends_on"
+            assert run.transitions.latest("id").reason == why
         sweep()
     assert run.transitions.count() == 2
     assert_quiet()
@@ -489,6 +491,25 @@ def test_the_system_stops_one(acme: Member) -> None:
     assert lifecycle.move(other.pk, S.STOPPED, now=timezone.now(), last_error=error)
     sweep()
     assert_waits(run, other, error=stuck_at(other, S.STOPPED))
+
+
+def test_an_action_that_is_paused(acme: Member) -> None:
+    other = first(acme)
+    Action.objects.filter(name="double").update(paused=True)
+    run = then(acme, other)
+    sweep()
+    assert_waits(run, other)
+    end(other)
+    sweep()
+    assert (reread(run).status, reread(run).last_error["label"], waiting_for(run)) == ("BLOCKED", "ACTION_PAUSED", [])
+    Action.objects.filter(name="double").update(paused=False)
+    sweep()
+    assert_queued(run)
+    behind = then(acme, run)
+    Action.objects.filter(name="double").update(paused=True)
+    sweep()
+    assert_waits(behind, run)  # that one goes on by itself, and says why it does not yet
+    assert_quiet()
 
 
 # --- Chains ---------------------------------------------------------------------------------------------------

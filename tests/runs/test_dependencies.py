@@ -657,6 +657,25 @@ def test_what_goes_on_without_an_end_is_not_looked_at(acme: Member, state: RunSt
     assert_quiet()
 
 
+def test_a_request_that_is_there_already_stays_as_it_is(acme: Member) -> None:
+    """A second change in one transaction would have the foreign key checked at its commit, out of the locks' order."""
+    other = first(acme)
+    run = then(acme, other)
+    sweep()
+
+    def version() -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT ctid, is_due FROM runs_dependency WHERE run_id = %s", [run.pk])
+            return cursor.fetchone()
+
+    versions = [version()]
+    for _ in range(2):
+        dependencies.tell_waiting([other.uid])
+        versions.append(version())
+    assert versions[1] == versions[2] != versions[0]
+    assert versions[1][1] is True
+
+
 # --- At once --------------------------------------------------------------------------------------------------
 
 

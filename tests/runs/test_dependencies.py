@@ -495,7 +495,8 @@ def test_the_system_stops_one(acme: Member) -> None:
 
 def test_an_action_that_is_paused(acme: Member) -> None:
     other = first(acme)
-    Action.objects.filter(name="double").update(paused=True)
+    cancel(then(acme, other), acme)  # the action's row is made by its first launch
+    assert Action.objects.filter(name="double").update(paused=True) == 1
     run = then(acme, other)
     sweep()
     assert_waits(run, other)

@@ -8,7 +8,7 @@ from typing import NoReturn
 import structlog
 from celery import shared_task
 
-from runs import doorbell, execution, recovery
+from runs import doorbell, execution, recovery, retention
 
 log = structlog.get_logger(__name__)
 
@@ -43,3 +43,9 @@ def _replace_process(bell: doorbell.Bell) -> NoReturn:
 def sweep() -> None:
     """Set right what is overdue or was lost."""
     recovery.sweep()
+
+
+@shared_task(name="runs.prune", ignore_result=True)
+def prune() -> None:
+    """Delete some of the runs that are old."""
+    retention.prune()

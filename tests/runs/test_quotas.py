@@ -8,7 +8,7 @@ import pytest
 
 from actions import ActionDefinition
 from rest.errors import LimitReached
-from runs.quotas import UNFINISHED_RUNS, check_unfinished_runs
+from runs.quotas import UNFINISHED_RUNS, check_one_more
 from tests.factories import Member, launch, numbers, work
 from workspaces import quotas
 from workspaces.quotas import Standing
@@ -36,12 +36,12 @@ def test_one_more_than_the_limit_is_refused(
 ) -> None:
     settings.RUNYARD_MAX_UNFINISHED_RUNS = 2
     launch("double", numbers(1), by=acme)
-    check_unfinished_runs(acme.workspace)
+    check_one_more(acme.workspace)
     launch("double", numbers(1), by=acme)
     with pytest.raises(LimitReached, match="2 unfinished runs") as refused:
-        check_unfinished_runs(acme.workspace)
-    assert refused.value.params == {"limit": 2, "setting": "RUNYARD_MAX_UNFINISHED_RUNS"}
+        check_one_more(acme.workspace)
+    assert refused.value.params == {"limit": 2, "used": 2, "setting": "RUNYARD_MAX_UNFINISHED_RUNS"}
     assert refused.value.headers == {"Retry-After": "60"}
-    check_unfinished_runs(other.workspace)
+    check_one_more(other.workspace)
     work()
-    check_unfinished_runs(acme.workspace)
+    check_one_more(acme.workspace)

@@ -44,11 +44,6 @@ def stored_bytes(workspace: Workspace) -> int:
     return stored
 
 
-def forget() -> None:
-    """Look again at the next call."""
-    _known.clear()
-
-
 def _add_up(workspace: Workspace) -> int:
     with connection.cursor() as cursor:
         cursor.execute(_SUM, {"workspace": workspace.pk})

@@ -1,7 +1,7 @@
 """How many bytes a workspace has stored: its inputs and its results, compressed as they are.
 
 It follows from the rows, so that whatever deletes them gives their bytes back. Adding them up takes the longer the more
-runs there are (0.1 s at 100,000), so each process looks again only after a while.
+runs there are (0.3 s at 100,000), so each process looks again only after a while.
 """
 
 from __future__ import annotations

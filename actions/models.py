@@ -21,8 +21,8 @@ def _absent_or(**condition: Any) -> models.Q:
 class Action(models.Model):
     """An action as staff see it: switched on or off, paused, its limits lowered.
 
-    Switched off: launches are refused. Paused: launches are accepted and wait. Either way, runs that are there wait. A limit that is set counts where it
-    is lower than the code's (`actions.catalogue.limits`); null leaves the code's.
+    Switched off: launches are refused. Paused: launches are accepted and wait. Either way, runs that are there wait. A
+    limit that is set counts where it is lower than the code's (`actions.catalogue.limits`); null leaves the code's.
     """
 
     name = models.CharField(max_length=100, unique=True, editable=False)

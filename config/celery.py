@@ -29,7 +29,7 @@ STOP_S = 5.0  # more than a slice takes, less than the 10 s after which most sup
 
 log = structlog.get_logger(__name__)
 
-app = Celery("runyard", fixups=[])
+app = Celery("runyard", fixups=[], task_cls="config.tasks:WhenMigrated")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.set_default()  # for every thread: the web's ring from threads that did not make the app
 

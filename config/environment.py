@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 TRUE = ("true", "1", "yes", "on")
 FALSE = ("false", "0", "no", "off")
+OFF = "off"
 RATE = re.compile("[1-9][0-9]{0,8}/[smhd]", re.ASCII)
 
 
@@ -29,9 +30,18 @@ def at_least(name: str, default: int, minimum: int = 1) -> int:
     return between(name, default, minimum, None)
 
 
-def at_least_or_off(name: str, default: int, minimum: int = 1) -> int | None:
+def at_least_or_off(name: str, default: int | str, minimum: int = 1) -> int | None:
     """Return a whole number that is not below `minimum`; None where the variable says `off`."""
-    return None if os.environ.get(name, "").lower() == "off" else at_least(name, default, minimum)
+    text = os.environ.get(name) or str(default)
+    if text.lower() == OFF:
+        return None
+    try:
+        value = int(text)
+    except ValueError:
+        value = minimum - 1
+    if value < minimum:
+        raise ImproperlyConfigured(f"{name} must be a whole number from {minimum} on, or {OFF}, not {text!r}")
+    return value
 
 
 def between(name: str, default: int, minimum: int, maximum: int | None) -> int:
@@ -73,7 +83,7 @@ def one_of(name: str, default: str, choices: Sequence[str]) -> str:
 def rate(name: str, default: str) -> str | None:
     """Return a count and what it is for, one of `/s`, `/m`, `/h` and `/d`; None where the variable says `off`."""
     text = os.environ.get(name) or default
-    if text.lower() == "off":
+    if text.lower() == OFF:
         return None
     if not RATE.fullmatch(text):
         raise ImproperlyConfigured(f"{name} must be a count for s, m, h or d, such as {default}, or off, not {text!r}")

@@ -18,6 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from config.models import ProcessHeartbeat
+from rest import schema
 from rest.json import dumps
 
 log = structlog.get_logger(__name__)
@@ -62,7 +63,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Answer 200 while launches can be stored, which takes the database; tell of all the rest."""
+    """Answer 200 while launches can be stored, which takes the database as migrated; tell of all the rest."""
     database, processes = _database_and_processes()
     body = {
         "status": "ready" if database["ok"] else "unavailable",
@@ -82,6 +83,8 @@ _NOT_SEEN: dict[str, Any] = {"ok": False, "count": 0, "age_s": None}
 
 def _database_and_processes() -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     try:
+        if not schema.is_current():
+            return {"ok": False, "error": "MigrationsPending", "migrations": schema.pending()}, {}
         beats = list(ProcessHeartbeat.objects.order_by("role", "-seen_at"))
     except (DatabaseError, InterfaceError) as error:
         connection.close()

@@ -155,6 +155,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 10.0,
         "options": {"queue": "system", "expire_seconds": 10},
     },
+    "Look: runs that depend on others, should nobody have told them": {
+        "task": "runs.look_at_forgotten_dependents",
+        "schedule": 60.0,
+        "options": {"queue": "system", "expire_seconds": 60},
+    },
+    "Delete: runs that ended longer ago than they are kept": {
+        "task": "runs.prune",
+        "schedule": 3.0,
+        "options": {"queue": "system", "expire_seconds": 3},
+    },
 }
 
 # --- Runyard --------------------------------------------------------------------------------------------------
@@ -162,6 +172,7 @@ CELERY_BEAT_SCHEDULE = {
 RUNYARD_ACTIONS = env.list("RUNYARD_ACTIONS", default=[])
 RUNYARD_CALLBACK_ALLOW_PRIVATE = flag("RUNYARD_CALLBACK_ALLOW_PRIVATE", default=False)
 RUNYARD_ACTIONS_ALLOW_PRIVATE = flag("RUNYARD_ACTIONS_ALLOW_PRIVATE", default=RUNYARD_CALLBACK_ALLOW_PRIVATE)
+RUNYARD_RETENTION_DAYS = at_least_or_off("RUNYARD_RETENTION_DAYS", 30)
 RUNYARD_LEASE_SECONDS = at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
 
 RUNYARD_RATE_LIMIT = rate("RUNYARD_RATE_LIMIT", "600/m")
@@ -182,6 +193,7 @@ RUNYARD_MAX_OUTPUTS_PER_INPUT = at_least("RUNYARD_MAX_OUTPUTS_PER_INPUT", 10_000
 RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT = at_least("RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT", 16 * 1024 * 1024)
 RUNYARD_MAX_UNFINISHED_RUNS = at_least("RUNYARD_MAX_UNFINISHED_RUNS", 10_000)
 RUNYARD_MAX_CONSECUTIVE_FAILURES = at_least_or_off("RUNYARD_MAX_CONSECUTIVE_FAILURES", 100)
+RUNYARD_MAX_STORED_BYTES = at_least_or_off("RUNYARD_MAX_STORED_BYTES", "off")
 RUNYARD_MAX_API_KEYS = at_least("RUNYARD_MAX_API_KEYS", 1_000)
 
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # rest.json reads bodies and holds the limit itself

@@ -14,6 +14,7 @@ from rest_framework import exceptions as drf
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from rest import schema
 from rest.errors import (
     ApiError,
     BadInput,
@@ -41,6 +42,8 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
         logger.error("A view failed", exc_info=exc)
     elif _is_database_away(exc):
         logger.warning("The database did not answer", exc_info=exc)
+    elif schema.is_behind(exc):
+        logger.error("The database lacks what this code asks of it: migrations are pending", exc_info=exc)
     set_rollback()
     response = Response(error.body(current_request_id()), status=error.status_code, headers=error.headers)
     # Django would log a 5xx as an error of its own: a busy service is none, and what is one has been logged above.
@@ -62,6 +65,8 @@ def as_api_error(exc: Exception, context: Mapping[str, Any]) -> ApiError:
         return BadInput("The request is malformed.")
     if _is_database_away(exc):
         return Unavailable("The database does not answer. Try again shortly.", retry_after_s=DATABASE_RETRY_AFTER_S)
+    if schema.is_behind(exc):
+        return Unavailable("The database is being upgraded. Try again shortly.", retry_after_s=schema.RETRY_AFTER_S)
     return InternalError()
 
 

@@ -96,9 +96,12 @@ def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: dat
         if not dispatch.record_progress(lease, done=done.packed(), retries=retries, release=where_to):
             raise LeaseLost
         final = sorted((one for one in outcomes if one.retry_at is None), key=lambda one: one.offset)
+        stored_bytes = 0
         if final:
-            _result_chunk(lease, final, now=now).save(force_insert=True)
-        progress = _count(lease, final, retried=len(outcomes) - len(final))
+            chunk = _result_chunk(lease, final, now=now)
+            chunk.save(force_insert=True)
+            stored_bytes = chunk.stored_bytes
+        progress = _count(lease, final, retried=len(outcomes) - len(final), stored_bytes=stored_bytes)
         if progress.remaining == 0:
             lifecycle.finish(progress, last_error=_last_error(progress), now=now)
         elif cancellation.stops_by_itself(progress):
@@ -134,19 +137,21 @@ _COUNT = """
 UPDATE runs_runprogress
    SET succeeded_count = succeeded_count + %(succeeded)s, failed_count = failed_count + %(failed)s,
        remaining = remaining - %(succeeded)s - %(failed)s, output_count = output_count + %(outputs)s,
-       retry_count = retry_count + %(retried)s, failures_in_row = failures_in_row + %(failed)s
+       retry_count = retry_count + %(retried)s, failures_in_row = failures_in_row + %(failed)s,
+       stored_bytes = stored_bytes + %(stored_bytes)s
  WHERE run_id = %(run)s AND epoch = %(epoch)s
 RETURNING *
 """
 
 
-def _count(lease: Lease, final: Sequence[Outcome], *, retried: int) -> RunProgress:
+def _count(lease: Lease, final: Sequence[Outcome], *, retried: int, stored_bytes: int) -> RunProgress:
     failed = sum(one.error is not None for one in final)
     counts = {
         "succeeded": len(final) - failed,
         "failed": failed,
         "outputs": sum(len(one.outputs or ()) for one in final),
         "retried": retried,
+        "stored_bytes": stored_bytes,
         "run": lease.run_id,
         "epoch": lease.epoch,
     }

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from django.db import connection, transaction
+from datetime import datetime
 
-from rest.errors import Conflict
+from django.db import OperationalError, connection, transaction
+from psycopg.errors import LockNotAvailable
+
+from rest.errors import Conflict, NotFound
 from runs import dependencies
 from runs.holding import hold
-from runs.models import TERMINAL, InputSet, Run, RunStatus
+from runs.models import TERMINAL, Run, RunStatus
 from workspaces import idempotency
 
 DELETABLE = TERMINAL | {RunStatus.STOPPED}
 
 # Written out: the ORM would first load each batch and each chunk, to see what hangs on it.
-_RESULTS_AND_BATCHES = ("DELETE FROM runs_resultchunk WHERE run_id = %s", "DELETE FROM runs_batch WHERE run_id = %s")
-_INPUTS = "DELETE FROM runs_inputchunk WHERE input_set_id = %s"
+_DELETE = """
+DELETE FROM runs_resultchunk WHERE run_id = %(run)s;
+DELETE FROM runs_batch WHERE run_id = %(run)s;
+DELETE FROM runs_runtransition WHERE run_id = %(run)s;
+DELETE FROM runs_dependency WHERE run_id = %(run)s;
+DELETE FROM runs_readyrun WHERE run_id = %(run)s;
+DELETE FROM runs_runprogress WHERE run_id = %(run)s;
+DELETE FROM runs_run WHERE id = %(run)s;
+"""
+_DELETE_INPUTS = """
+DELETE FROM runs_inputchunk
+ WHERE input_set_id = %(inputs)s AND NOT EXISTS (SELECT FROM runs_run WHERE input_set_id = %(inputs)s);
+DELETE FROM runs_inputset
+ WHERE id = %(inputs)s AND NOT EXISTS (SELECT FROM runs_run WHERE input_set_id = %(inputs)s);
+"""
 
 
 def delete(run: Run) -> None:
@@ -32,23 +48,42 @@ def delete(run: Run) -> None:
         status = RunStatus(held.run.status)
         if status not in DELETABLE:
             raise Conflict(f"The run is {status}. Cancel it first, or wait for its end.", {"status": status})
-        # Whoever is about to add a row that names the run waits from here on, and then cannot.
-        Run.objects.select_for_update().filter(pk=run.pk).exists()
-        _execute(*((statement, run.pk) for statement in _RESULTS_AND_BATCHES))
-        Run.objects.filter(pk=run.pk).delete()
-        dependencies.tell_waiting([run.uid])
-        _delete_inputs(held.run)
-        idempotency.forget(run.uid)
+        _delete(held.run)
 
 
-def _delete_inputs(run: Run) -> None:
-    input_set = InputSet.objects.filter(pk=run.input_set_id, runs=None)
-    if run.schedule_uid is None and input_set.exists():
-        _execute((_INPUTS, run.input_set_id))
-        input_set.delete()
+def delete_old(run: Run, *, ended_before: datetime) -> bool:
+    """Delete a run in the same way if it ended before then and has not gone on since, nor is in anybody's hands.
+
+    Returns whether this call did it.
+    """
+    try:
+        with transaction.atomic():
+            _wait_little()
+            held = hold(run).run
+            is_old = held.status in TERMINAL and held.finished_at is not None and held.finished_at < ended_before
+            if is_old:
+                _delete(held)
+            return is_old
+    except NotFound:
+        return False
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            return False
+        raise
 
 
-def _execute(*statements: tuple[str, int]) -> None:
+def _wait_little() -> None:
+    """Wait for no lock longer than a small deletion takes, until the transaction ends."""
     with connection.cursor() as cursor:
-        for statement, key in statements:
-            cursor.execute(statement, [key])
+        cursor.execute("SET LOCAL lock_timeout = '100ms'")
+
+
+def _delete(held: Run) -> None:
+    # Whoever is about to add a row that names the run waits from here on, and then cannot.
+    Run.objects.select_for_update().filter(pk=held.pk).exists()
+    with connection.cursor() as cursor:
+        cursor.execute(_DELETE, {"run": held.pk})
+        dependencies.tell_waiting([held.uid])
+        if held.schedule_uid is None:
+            cursor.execute(_DELETE_INPUTS, {"inputs": held.input_set_id})
+    idempotency.forget(held.uid)

@@ -176,6 +176,27 @@ def tell_waiting(uids: Iterable[UUID]) -> None:
         cursor.execute(_TELL_WAITING, [list(uids)])
 
 
+_ASK_AGAIN = """
+WITH waiting AS (
+    SELECT id FROM runs_dependency AS dependency
+     WHERE NOT is_due AND NOT EXISTS (
+           SELECT FROM runs_run WHERE uid = dependency.depends_on_uid AND NOT status = ANY(%s))
+     ORDER BY run_id, depends_on_uid LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE runs_dependency AS dependency SET is_due = true FROM waiting WHERE dependency.id = waiting.id
+"""
+
+
+def ask_again(*, limit: int) -> int:
+    """Ask runs to look again that wait for one which has ended for good, whoever ended it and told nobody.
+
+    A worker of a version before this one does that. Returns how many.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_ASK_AGAIN, [[status.value for status in (*MET, RunStatus.INVALID)], limit])
+        return cursor.rowcount
+
+
 def _standings(runs: Any) -> dict[UUID, Standing]:
     rows = runs.values_list("uid", "status", "last_error")
     return {uid: Standing(RunStatus(status), (error or {}).get("label")) for uid, status, error in rows}

@@ -44,7 +44,9 @@ class PreparedInputs:
 
     @property
     def stored_bytes(self) -> int:
-        return sum(len(chunk.inputs) + len(chunk.custom_data or b"") for chunk in self.chunks)
+        return sum(
+            len(chunk.inputs) + len(chunk.custom_data or b"") + len(chunk.invalid or b"") for chunk in self.chunks
+        )
 
 
 class _Checked(NamedTuple):

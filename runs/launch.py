@@ -115,11 +115,11 @@ def prepare_async(
         BadInput: there are no inputs or too many; with `reject`, one does not fit; or a run that it depends
             on is not there.
         BadParameters: they are too large; with `reject`, they do not fit.
-        LimitReached: the workspace has as many unfinished runs as it may.
+        LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
     definition, action = catalogue.find(action_name)
     _check_open(definition, action, "async")
-    quotas.check_unfinished_runs(workspace)
+    quotas.check_one_more(workspace)
     _check_count(asked.inputs)
     _check_parameters_size(asked.parameters)
     standings = dependencies.find(asked.depends_on, workspace=workspace)
@@ -150,7 +150,7 @@ def prepare_live(
         Unavailable: the action is paused.
         BadInput: the input does not fit.
         BadParameters: the parameters do not fit, or are too large.
-        LimitReached: the workspace has as many unfinished runs as it may.
+        LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
     definition, action = catalogue.find(action_name)
     _check_open(definition, action, "live")
@@ -160,7 +160,7 @@ def prepare_live(
             {"action_name": action.name, "paused": True},
             retry_after_s=PAUSED_RETRY_AFTER_S,
         )
-    quotas.check_unfinished_runs(workspace)
+    quotas.check_one_more(workspace)
     _check_parameters_size(asked.parameters)
     problems = _parameter_problems(definition, asked.parameters)
     if problems:

@@ -125,7 +125,7 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
         if notices.wait(run.uid) or time.monotonic() >= look_at:
             status, now = _status(run), time.monotonic()
             if status in TERMINAL:
-                return Run.objects.for_answer().get(pk=run.pk)
+                return _answered(run)
             if status == RunStatus.QUEUED and now >= withdraw_at and withdraw(run):
                 raise _not_taken()
             if status == RunStatus.RUNNING:
@@ -138,6 +138,13 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
             look_at = min(now + LOOK_S, max(withdraw_at, now + notices.WAIT_S), give_up_at) if status else now
         if has_hung_up():
             raise _goes_on(run, "The caller hung up")
+
+
+def _answered(run: Run) -> Run:
+    found = Run.objects.for_answer().filter(pk=run.pk).first()
+    if found is None:
+        raise NotFound("The run was deleted.", {"run_uid": str(run.uid)})
+    return found
 
 
 def _goes_on(run: Run, why: str) -> Unavailable:

@@ -133,6 +133,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         """Runs whose time has come at `now`: `start_after` has passed, or a retry is due."""
         return self.filter(status=RunStatus.SCHEDULED, postponed_until__lte=now)
 
+    def ended_before(self, moment: datetime) -> Self:
+        """Runs that ended before then, those that ended first before the others, without anything large."""
+        ended = self.filter(HAS_ENDED, finished_at__lt=moment)
+        return ended.only("id", "uid").order_by("finished_at")
+
 
 class Run(models.Model):
     """One call of an action: live on one input, or async on up to 100,000. Its counts stand in `RunProgress`."""
@@ -342,6 +347,11 @@ class ResultChunk(models.Model):
             ),
             models.Index(fields=["batch"], name="result_chunk_by_batch"),
         ]
+
+    @property
+    def stored_bytes(self) -> int:
+        """How many bytes its packs take."""
+        return len(self.summary) + len(self.outputs or b"") + len(self.failures or b"")
 
 
 class Actor(models.TextChoices):

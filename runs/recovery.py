@@ -117,6 +117,12 @@ def look_at_dependents(*, now: datetime, limit: int = dispatch.SWEEP_STEP) -> in
     return looked
 
 
+def look_at_forgotten_dependents(*, now: datetime) -> int:
+    """Look at runs that were never told how those they depend on have ended. Returns how many there were."""
+    forgotten = dependencies.ask_again(limit=dispatch.SWEEP_STEP)
+    return look_at_dependents(now=now) if forgotten else 0
+
+
 def ring_for_ready(standings: Sequence[Standing]) -> int:
     """Top the wakes that wait in the broker up to what is ready of open actions, at most 64.
 

@@ -20,6 +20,7 @@ from pydantic_core import from_json, to_json
 
 from actions import registry
 from actions.options import HIGHEST
+from runs import reading
 from runs.chunks import unpack_json, unpack_lines
 from runs.models import ResultChunk, Run
 
@@ -106,8 +107,9 @@ def single(run: Run) -> bytes:
 
 
 def stream(run: Run) -> Iterator[Output]:
-    """Yield all outputs there are now."""
-    return _from_place(run, OutputPlace())
+    """Yield all outputs there are now. Raises `NotFound` rather than end where the run was deleted meanwhile."""
+    yield from _from_place(run, OutputPlace())
+    reading.require(run)
 
 
 def _from_place(run: Run, place: OutputPlace) -> Iterator[Output]:

@@ -55,7 +55,7 @@ def resume(run: Run, *, by: By, now: datetime, wanted: FailedInputs = ALL) -> Ru
     Raises:
         Conflict: its status does not allow it, nothing is to run again, or it is a live call.
         BadInput: an index is not one of the run's.
-        LimitReached: it has ended, and its workspace has as many unfinished runs as it may.
+        LimitReached: it has ended, and its workspace has as many unfinished runs, or as much stored, as it may.
         NotFound: it was deleted.
     """
     with transaction.atomic():
@@ -96,7 +96,7 @@ def _resume(held: Held, *, by: By, now: datetime, wanted: FailedInputs) -> Run:
     run = held.run
     again = 0
     if run.status in RUNS_AGAIN:
-        quotas.check_unfinished_runs(run.workspace)
+        quotas.check_one_more(run.workspace)
         again = _run_again(run, wanted)
         if not again:
             raise Conflict("No failed input of the run is to run again.", {"status": run.status})

@@ -7,8 +7,9 @@ from typing import NoReturn
 
 import structlog
 from celery import shared_task
+from django.utils import timezone
 
-from runs import doorbell, execution, recovery
+from runs import doorbell, execution, recovery, retention
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,19 @@ def _replace_process(bell: doorbell.Bell) -> NoReturn:
     os._exit(1)
 
 
+@shared_task(name="runs.look_at_forgotten_dependents", ignore_result=True)
+def look_at_forgotten_dependents() -> None:
+    """Look at runs that were never told how those they depend on have ended."""
+    recovery.look_at_forgotten_dependents(now=timezone.now())
+
+
 @shared_task(name="runs.sweep", ignore_result=True)
 def sweep() -> None:
     """Set right what is overdue or was lost."""
     recovery.sweep()
+
+
+@shared_task(name="runs.prune", ignore_result=True)
+def prune() -> None:
+    """Delete some of the runs that are old."""
+    retention.prune()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Any, ClassVar
 from uuid import UUID
@@ -23,7 +24,7 @@ from rest.errors import NotFound
 from rest.json import JSONRenderer, RawJSON, dumps
 from rest.pagination import MAX_OFFSET, PageRequest, page_headers, read_page
 from rest.views import ApiView, ListView
-from runs import cancellation, deletion, input_list, launch, live, live_pages, results, resumption
+from runs import cancellation, deletion, input_list, launch, live, live_pages, reading, results, resumption
 from runs.filters import RunFilters
 from runs.input_list import InputFilter
 from runs.input_states import STATUSES
@@ -121,6 +122,10 @@ class LiveView(ApiView):
         if run.status != RunStatus.SUCCEEDED:
             error = live_failure(run)
             return Response(error, status=error["status_code"], headers=headers)
+        with reading.whole(run):
+            return self._outputs(run, scope, place, headers)
+
+    def _outputs(self, run: Run, scope: str, place: results.OutputPlace, headers: Mapping[str, str]) -> Response:
         if catalogue.definition(run.action_name).output_kind == "single":
             return Response(RawJSON(results.single(run)), headers=headers)
         limit = self.query.integer("page_size", minimum=1, maximum=live_pages.MAX_PAGE_SIZE) or live_pages.MAX_PAGE_SIZE
@@ -200,8 +205,12 @@ class RunTimeline(ListView):
     default_limit = 100
 
     def get_queryset(self) -> QuerySet[RunTransition]:
-        run = find_run(self.request, self.kwargs["run_uid"])
-        return RunTransition.objects.filter(run=run)
+        return RunTransition.objects.filter(run=self.run)
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        self.run = find_run(request, self.kwargs["run_uid"])
+        with reading.whole(self.run):
+            return super().get(request, *args, **kwargs)
 
 
 class RunInputs(ApiView):
@@ -218,7 +227,8 @@ class RunInputs(ApiView):
         asked = read_page(self.query)
         scope = f"inputs:{run.uid}:{sorted(wanted.statuses)}:{sorted(wanted.error_labels)}"
         start = input_list.InputPlace(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
-        page = input_list.page(run, limit=asked.limit, wanted=wanted, start=start, offset=asked.offset or 0)
+        with reading.whole(run):
+            page = input_list.page(run, limit=asked.limit, wanted=wanted, start=start, offset=asked.offset or 0)
         headers = _headers(request, asked, page, page.total, scope=scope)
         return Response(page.inputs, headers=headers)
 
@@ -246,9 +256,10 @@ class RunOutputs(ApiView):
             return _stream(run, request.accepted_renderer)
         scope = f"outputs:{run.uid}"
         start = results.OutputPlace(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
-        page = results.page(run, limit=asked.limit, start=start, offset=asked.offset or 0)
         total = run.progress.output_count
-        headers = _headers(request, asked, page, total, scope=scope, place_at=lambda at: results.place_at(run, at))
+        with reading.whole(run):
+            page = results.page(run, limit=asked.limit, start=start, offset=asked.offset or 0)
+            headers = _headers(request, asked, page, total, scope=scope, place_at=lambda at: results.place_at(run, at))
         return Response(RawJSON(results.as_json_array(page.outputs)), headers=headers)
 
     def handle_exception(self, exc: Exception) -> Response:
@@ -258,10 +269,13 @@ class RunOutputs(ApiView):
 
 
 def _stream(run: Run, renderer: Any) -> StreamingHttpResponse:
+    """Answer all outputs. If the run is deleted meanwhile the connection breaks off: what was sent is not all."""
     outputs = results.stream(run)
     lines = results.as_csv(outputs, run.action_name) if renderer.format == "csv" else results.as_ndjson(outputs)
     charset = "; charset=utf-8" if renderer.format == "csv" else ""
-    response = StreamingHttpResponse(_without_connection(lines), content_type=renderer.media_type + charset)
+    pieces = _without_connection(lines)
+    first = list(islice(pieces, 1))  # what fails before the answer has begun can still be told
+    response = StreamingHttpResponse(chain(first, pieces), content_type=renderer.media_type + charset)
     response["Content-Disposition"] = f'attachment; filename="{run.uid}.{renderer.format}"'
     return response
 

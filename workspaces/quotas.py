@@ -53,13 +53,16 @@ def check(quota: Quota, workspace: Workspace) -> None:
     """Refuse one more to a workspace that has as many as it may.
 
     Raises:
-        LimitReached: with the limit and its setting in `params`, and `Retry-After`.
+        LimitReached: with the limit, its setting and what is used in `params`, and `Retry-After`.
     """
     limit = quota.limit()
-    if limit is None or quota.used(workspace) < limit:
+    if limit is None:
+        return
+    used = quota.used(workspace)
+    if used < limit:
         return
     raise LimitReached(
-        f"The workspace has {limit:,} {quota.name.replace('_', ' ')}, as many as it may ({quota.setting}).",
-        {"limit": limit, "setting": quota.setting},
+        f"The workspace has {used:,} {quota.name.replace('_', ' ')} of the {limit:,} it may have ({quota.setting}).",
+        {"limit": limit, "used": used, "setting": quota.setting},
         headers={"Retry-After": str(RETRY_AFTER_S)},
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from config.environment import flag, rate
+from config.environment import at_least_or_off, flag, rate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NEEDED = {"SECRET_KEY": "s", "DATABASE_URL": "postgresql:///x", "REDIS_URL": "redis://x"}
@@ -46,6 +46,8 @@ def test_defaults_are_the_contracts() -> None:
     assert settings.RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT == 16 * 1024 * 1024
     assert settings.RUNYARD_MAX_UNFINISHED_RUNS == 10_000
     assert settings.RUNYARD_RATE_LIMIT == "600/m"
+    assert settings.RUNYARD_RETENTION_DAYS == 30
+    assert settings.RUNYARD_MAX_STORED_BYTES is None
 
 
 def test_production_is_the_default() -> None:
@@ -102,6 +104,9 @@ def test_private_addresses(environment: dict[str, str], callbacks: bool, actions
         ({"RUNYARD_RATE_LIMIT": "0/m"}, "RUNYARD_RATE_LIMIT must be a count for s, m, h or d"),
         ({"RUNYARD_RATE_LIMIT": "600/min"}, "RUNYARD_RATE_LIMIT must be a count for s, m, h or d"),
         ({"RUNYARD_RATE_LIMIT": "600"}, "RUNYARD_RATE_LIMIT must be a count for s, m, h or d"),
+        ({"RUNYARD_RETENTION_DAYS": "0"}, "RUNYARD_RETENTION_DAYS must be a whole number from 1 on, or off, not '0'"),
+        ({"RUNYARD_RETENTION_DAYS": "1.5"}, "RUNYARD_RETENTION_DAYS must be a whole number from 1 on, or off"),
+        ({"RUNYARD_MAX_STORED_BYTES": "-1"}, "RUNYARD_MAX_STORED_BYTES must be a whole number from 1 on, or off"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL must be one of DEBUG, INFO, WARNING, ERROR, not 'LOUD'"),
     ],
 )
@@ -130,6 +135,14 @@ def test_a_rate(monkeypatch: pytest.MonkeyPatch, text: str, limit: str | None) -
     assert rate("RUNYARD_RATE_LIMIT", "600/m") == limit
 
 
+@pytest.mark.parametrize(("text", "number"), [("", 30), ("1", 1), ("7", 7), ("off", None), ("Off", None)])
+def test_a_number_or_off(monkeypatch: pytest.MonkeyPatch, text: str, number: int | None) -> None:
+    monkeypatch.setenv("RUNYARD_RETENTION_DAYS", text)
+    assert at_least_or_off("RUNYARD_RETENTION_DAYS", 30) == number
+    monkeypatch.delenv("RUNYARD_RETENTION_DAYS")
+    assert at_least_or_off("RUNYARD_RETENTION_DAYS", "off") is None
+
+
 def test_an_empty_value_is_an_absent_one() -> None:
     empty = {"DEBUG": "", "LOG_LEVEL": "", "LOG_FORMAT": "", "HTTPS": "", "RUNYARD_MAX_INPUTS": ""}
     assert read("[s.DEBUG, s.LOGGING['root']['level'], s.RUNYARD_MAX_INPUTS]", **empty) == [False, "INFO", 100_000]
@@ -142,7 +155,8 @@ def test_the_session_is_the_admins_alone() -> None:
     assert settings.AUTH_USER_MODEL == "workspaces.User"
 
 
-def test_beat_ticks_the_sweep_and_lets_old_ticks_lapse() -> None:
-    (entry,) = [one for one in settings.CELERY_BEAT_SCHEDULE.values() if one["task"] == "runs.sweep"]
+@pytest.mark.parametrize("task", ["runs.sweep", "runs.prune"])
+def test_beat_ticks_and_lets_old_ticks_lapse(task: str) -> None:
+    (entry,) = [one for one in settings.CELERY_BEAT_SCHEDULE.values() if one["task"] == task]
     assert entry["options"]["queue"] == "system"
     assert entry["options"]["expire_seconds"] <= 10

@@ -26,7 +26,7 @@ def read_by_settings() -> dict[str, ast.expr | None]:
                 case ast.Call(
                     func=ast.Attribute(value=ast.Name(id="env"))
                     | ast.Attribute(value=ast.Attribute(attr="environ"), attr="get")
-                    | ast.Name(id="at_least" | "between" | "flag" | "one_of" | "rate" | "required"),
+                    | ast.Name(id="at_least" | "at_least_or_off" | "between" | "flag" | "one_of" | "rate" | "required"),
                     args=[ast.Constant(value=str(name)), *rest],
                 ) if re.fullmatch(r"[A-Z][A-Z0-9_]+", name):
                     named = [keyword.value for keyword in node.keywords if keyword.arg == "default"]

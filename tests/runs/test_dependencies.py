@@ -848,3 +848,15 @@ def test_it_is_dead_only_for_those_that_wait_for_it(acme: Member) -> None:
     deletion.delete(cancel(kept, acme))
     assert dependencies.waits_in_vain(run.pk)
     assert not dependencies.waits_in_vain(other.pk)
+
+
+def test_what_another_version_ended_without_a_word_is_found(acme: Member) -> None:
+    met, gone = first(acme), first(acme)
+    goes_on, in_vain, waits = then(acme, met), then(acme, gone), then(acme, first(acme))
+    sweep()
+    Run.objects.filter(pk=met.pk).update(status=S.SUCCEEDED)
+    Run.objects.filter(pk=gone.pk).update(status=S.INVALID)
+    assert sweep().due_dependents == 0
+    assert recovery.look_at_forgotten_dependents(now=timezone.now()) == 2
+    assert [reread(run).status for run in (goes_on, in_vain, waits)] == [S.QUEUED, S.INVALID, S.BLOCKED]
+    assert recovery.look_at_forgotten_dependents(now=timezone.now()) == 0

@@ -483,7 +483,7 @@ def test_a_workspace_with_too_many_unfinished_runs(
     answer = api.post(PATH, {"inputs": ONE})
     assert (answer.status_code, answer.json()["error_label"]) == (429, "LIMIT_REACHED")
     assert int(answer.headers["Retry-After"]) > 0
-    assert answer.json()["params"] == {"limit": 2, "setting": "RUNYARD_MAX_UNFINISHED_RUNS"}
+    assert answer.json()["params"] == {"limit": 2, "used": 2, "setting": "RUNYARD_MAX_UNFINISHED_RUNS"}
     assert rows() == before
     launch("double", numbers(1), by=other)
     work()

@@ -35,7 +35,7 @@ def test_below_the_limit_there_may_be_one_more(limit: int | None, used: int) -> 
 @pytest.mark.parametrize("used", [2, 3])
 def test_at_the_limit_there_may_not(used: int) -> None:
     quota = Quota("gold_stars", "MAX_STARS", limit=lambda: 2, used=lambda _: used)
-    with pytest.raises(LimitReached, match=r"has 2 gold stars, as many as it may \(MAX_STARS\)") as caught:
+    with pytest.raises(LimitReached, match=rf"has {used} gold stars of the 2 it may have \(MAX_STARS\)") as caught:
         quotas.check(quota, Workspace(name="Acme"))
-    assert caught.value.params == {"limit": 2, "setting": "MAX_STARS"}
+    assert caught.value.params == {"limit": 2, "used": used, "setting": "MAX_STARS"}
     assert caught.value.headers == {"Retry-After": "60"}

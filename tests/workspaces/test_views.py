@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from runs.models import InputSet
 from tests.factories import Api, Member, member
 from workspaces import keys
 from workspaces.models import ApiKey, Membership, User
@@ -59,6 +60,7 @@ def test_the_workspace_with_what_it_may_and_holds(acme: Member, other: Member, a
             "rate_limit": "100/s",
             "api_keys": 1_000,
             "unfinished_runs": 10_000,
+            "stored_bytes": None,
             "body_bytes": 64 * 1024 * 1024,
             "inputs_per_run": 100_000,
             "input_bytes": 256 * 1024,
@@ -68,7 +70,7 @@ def test_the_workspace_with_what_it_may_and_holds(acme: Member, other: Member, a
             "outputs_per_input": 10_000,
             "output_bytes_per_input": 16 * 1024 * 1024,
         },
-        "usage": {"api_keys": 1, "unfinished_runs": 1},
+        "usage": {"api_keys": 1, "unfinished_runs": 1, "stored_bytes": InputSet.objects.get().stored_bytes},
     }
 
 
@@ -200,7 +202,7 @@ def test_a_query_that_cannot_be(api: Api, path: str, parameter: str) -> None:
 @pytest.mark.parametrize(
     ("path", "queries"),
     # Each: the key, its use, the count, the rows; the workspace counts its two quotas besides.
-    [("/v1/workspaces", 6), ("/v1/workspaces/members", 4), (KEYS, 4)],
+    [("/v1/workspaces", 7), ("/v1/workspaces/members", 4), (KEYS, 4)],
 )
 def test_a_list_asks_no_more_for_more_rows(
     acme: Member, api: Api, path: str, queries: int, django_assert_num_queries: Any
@@ -340,7 +342,7 @@ def test_a_workspace_has_so_many_keys(acme: Member, other: Member, api: Api, set
     second = made(api.post(KEYS, {"expires_at": "2999-01-01T00:00:00Z"}))
     answer = api.post(KEYS, {})
     error = refused(answer, 429, "LIMIT_REACHED")
-    assert error["params"] == {"limit": 2, "setting": "RUNYARD_MAX_API_KEYS"}
+    assert error["params"] == {"limit": 2, "used": 2, "setting": "RUNYARD_MAX_API_KEYS"}
     assert answer.headers["Retry-After"] == "60"
     assert Api(other.key).post(KEYS, {}).status_code == 201
     assert api.client.delete(f"{KEYS}/{second['uid']}").status_code == 204

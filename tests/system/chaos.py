@@ -17,192 +17,28 @@ import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from tests.system.callers import UNANSWERED, Answer, Launch, Launcher, LiveCaller
+from tests.system.callers import UNANSWERED, Answer, Launcher, LiveCaller
 from tests.system.faults import DATABASE, PROCESS_KINDS, STORE_KINDS, Kind, Steps
 from tests.system.installation import ENDED, Execution, Installation
 from tests.system.invariants import picture, violations
+from tests.system.report import ANSWER_S, IN_FLIGHT, INPUT_S, Effect, Report
+from tests.system.schedule import Fault, Plan, make_plan
 
 ACTION = "square-slowly"
-INPUT_S = 0.02
-CHECKPOINT_S = 1.0  # of runs.execution, which nothing here can import: this is no Django process
-IN_FLIGHT = int(CHECKPOINT_S / INPUT_S) + 1
-"""How many inputs a process executes at most between two checkpoints: each takes INPUT_S or longer."""
 LEASE_S = 3
 LIVE_EVERY_S = 0.5
-LARGE_RUNS, SMALL = 3, 12
-AFTER_S = 3.0  # there are launches for so long after the last fault, which tell when things work again
 TICK_S = 0.02
-ANSWER_S, SLACK_S = 3.0, 2.0  # within which a launch is answered, and for a machine that has better to do
+SLACK_S = 2.0  # beyond the time that an answer may take, for a machine that has better to do
 DRAIN_S = 150.0  # for what is left when the last fault is over
 QUIET_S = 2.0 * LEASE_S
 
 ENVIRONMENT = {"RUNYARD_LEASE_SECONDS": str(LEASE_S)}
-
-
-# --- The plan
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is done to whom, so many seconds after the beginning."""
-
-    at_s: float
-    kind: Kind
-    victim: str
-    number: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that the seed decides."""
-
-    seed: int
-    faults: tuple[Fault, ...]
-    launches: tuple[Launch, ...]
-
-
-def make_plan(seed: int, kinds: Sequence[Kind], *, faults: int, every_s: float, inputs: int, launches: int) -> Plan:
-    """Return a schedule of `faults`, each kind as often as the others, and of launches of `inputs` in all.
-
-    Small runs come all the time, and tell when things work again; a few large ones keep the workers at work.
-    """
-    chance = random.Random(seed)
-    schedule = tuple(_schedule(chance, kinds, faults, every_s))
-    until_s = max(fault.at_s for fault in schedule) + AFTER_S
-    small = [Launch(place * until_s / launches, chance.randint(1, SMALL)) for place in range(launches)]
-    left, large = inputs - sum(one.count for one in small), []
-    for place in range(LARGE_RUNS):
-        large.append(Launch(place * until_s / LARGE_RUNS, count := left // (LARGE_RUNS - place)))
-        left -= count
-    return Plan(seed, schedule, tuple(sorted([*large, *small], key=lambda launch: launch.at_s)))
-
-
-def make_plan_of_one(kind: Kind, victim: str) -> Plan:
-    """Return the plan of one fault in the middle of a run, and of small runs launched all the while."""
-    small = [Launch(place / 2, 1) for place in range(2 * int(kind.rest_s + AFTER_S))]
-    return Plan(0, (Fault(1.0, kind, victim, 0),), (Launch(0.0, 600), *small))
-
-
-def _schedule(chance: random.Random, kinds: Sequence[Kind], count: int, every_s: float) -> Iterator[Fault]:
-    """Yield faults; nobody is hit again before he has had the time to get up."""
-    free_at: dict[str, float] = {}
-    waiting: list[Kind] = []
-    for place in range(count):
-        waiting = waiting or chance.sample(kinds, len(kinds))
-        at_s = every_s * (place + chance.random() / 2)
-        choices = [(kind, victim) for kind in waiting for victim in chance.sample(kind.victims, len(kind.victims))]
-        # The first whose victim is up again by then, or will be soonest.
-        kind, victim = min(choices, key=lambda one: max(free_at.get(one[1], 0.0), at_s))
-        at_s = max(free_at.get(victim, 0.0), at_s)
-        waiting.remove(kind)
-        free_at[victim] = at_s + kind.rest_s
-        yield Fault(at_s, kind, victim, chance.randrange(1_000))
-
-
-# --- What happened
-
-
-@dataclass
-class Effect:
-    """A fault that was brought about. `lost` is how many executions may have been in vain because of it, at most."""
-
-    fault: Fault
-    began_at: datetime
-    ended_at: datetime | None = None
-    works_again_s: float | None = None
-
-    @property
-    def lost(self) -> int:
-        """Of each process that it hit: what is executed between two checkpoints, and the input in hand.
-
-        A database that is gone for a while fails one checkpoint after the other, so there its time counts as well.
-        """
-        assert self.ended_at is not None
-        lasted_s = (self.ended_at - self.began_at).total_seconds() if self.fault.victim in DATABASE else 0.0
-        return self.fault.kind.hits * (int(lasted_s / INPUT_S) + IN_FLIGHT)
-
-
-@dataclass
-class Report:
-    """What was done, to what effect, and what of that is wrong."""
-
-    plan: Plan
-    began_at: datetime
-    effects: list[Effect] = field(default_factory=list)
-    launches: list[Answer] = field(default_factory=list)
-    live_calls: list[Answer] = field(default_factory=list)
-    runs: int = 0
-    executions: Counter[tuple[str, int]] = field(default_factory=Counter)
-    at_once: int = 0
-    wrong: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """What its runs are tagged with."""
-        return f"chaos-{self.began_at.timestamp()}"
-
-    @property
-    def inputs(self) -> int:
-        return len(self.executions)
-
-    @property
-    def again(self) -> int:
-        """How many executions there were beyond each input's first."""
-        return self.executions.total() - self.inputs
-
-    @property
-    def again_at_most(self) -> int:
-        return sum(effect.lost for effect in self.effects)
-
-    def second_of(self, at: datetime) -> float:
-        return (at - self.began_at).total_seconds()
-
-    def __str__(self) -> str:
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
-        for effect in self.effects:
-            at_s = self.second_of(effect.began_at)
-            works = f"works again after {_s(effect.works_again_s)}"
-            yield f"{at_s:7.1f} s  {effect.fault.kind.name:<46} {effect.fault.victim:<19} {works}"
-        kinds = Counter(effect.fault.kind.name for effect in self.effects)
-        yield from (f"{count:4} x {name}" for name, count in sorted(kinds.items()))
-        twice = [count for count in self.executions.values() if count > 1]
-        yield f"seed {self.plan.seed}: {len(self.effects)} faults survived, of {len(kinds)} kinds"
-        yield f"{self.runs} runs, {self.inputs:,} inputs executed"
-        yield (
-            f"{len(twice)} inputs executed more than once, up to {max(twice, default=1)} times:"
-            f" {self.again} executions in vain, of at most {self.again_at_most:,}"
-        )
-        yield f"{self.at_once} of them at once at most, by a process that lost its batch: {IN_FLIGHT} may be in flight"
-        slowest = max(self.effects, key=lambda effect: effect.works_again_s or 0.0, default=None)
-        if slowest:
-            yield f"slowest recovery {_s(slowest.works_again_s)}, after: {slowest.fault.kind.name}"
-        yield f"launches: {_answers(self.launches)}"
-        yield f"live calls: {_answers(self.live_calls)}"
-        for answer in self.launches:
-            if answer.status and answer.took_s > ANSWER_S:
-                at_s = self.second_of(answer.at)
-                yield f"a launch at {at_s:.1f} s was answered {answer.status} after {answer.took_s:.2f} s"
-        yield from (f"WRONG: {one}" for one in self.wrong)
-
-
-def _s(seconds: float | None) -> str:
-    return "?" if seconds is None else f"{seconds:.1f} s"
-
-
-def _answers(answers: Sequence[Answer]) -> str:
-    told = Counter(answer.status or "no answer" for answer in answers)
-    slowest = max((answer.took_s for answer in answers if answer.status), default=0.0)
-    counts = ", ".join(f"{count} x {status}" for status, count in sorted(told.items(), key=str))
-    return f"{counts}; slowest answer {slowest:.2f} s"
 
 
 # --- Doing it

@@ -10,6 +10,8 @@ from tests.system import chaos
 from tests.system.faults import ALL_SLOTS, PROCESS_KINDS, RUNS, Kind
 from tests.system.installation import SECOND_WORKER, Installation
 from tests.system.invariants import violations
+from tests.system.report import IN_FLIGHT, INPUT_S
+from tests.system.schedule import make_plan, make_plan_of_one
 
 pytestmark = pytest.mark.timeout(300)
 KINDS = {kind.name: kind for kind in PROCESS_KINDS}
@@ -17,7 +19,7 @@ WITHIN_S, SLACK_S = 5.0, 5.0  # of the contract, and of a machine that has more 
 
 
 def test_a_schedule_of_faults(pair: Installation) -> None:
-    plan = chaos.make_plan(
+    plan = make_plan(
         chaos.seed(202),
         PROCESS_KINDS,
         faults=len(PROCESS_KINDS),
@@ -40,7 +42,7 @@ def test_a_schedule_of_faults(pair: Installation) -> None:
     ids=["stop a worker for three leases", "kill a worker"],
 )
 def test_one_fault(pair: Installation, kind: Kind, victim: str) -> None:
-    report = chaos.unleash(chaos.make_plan_of_one(kind, victim), pair, quiet_s=1.0)
+    report = chaos.unleash(make_plan_of_one(kind, victim), pair, quiet_s=1.0)
     print(report)
     assert report.wrong == []
 
@@ -49,7 +51,7 @@ def test_one_fault(pair: Installation, kind: Kind, victim: str) -> None:
 def test_what_is_lost_while_nobody_looks_is_found_later(pair: Installation, away: str) -> None:
     """A worker is killed while the sweep is dead: its batches wait, and go on when there is a sweep again."""
     numbers = range(800)
-    run_uid = pair.launch("square-slowly", [{"number": n, "seconds": 0.02} for n in numbers], batch_size=200)
+    run_uid = pair.launch("square-slowly", [{"number": n, "seconds": INPUT_S} for n in numbers], batch_size=200)
     pair.wait_for_executions(run_uid, 100)
     pair.kill(away)
     for worker in RUNS:
@@ -59,13 +61,13 @@ def test_what_is_lost_while_nobody_looks_is_found_later(pair: Installation, away
     pair.start(away)
     assert pair.wait_for_end(run_uid)["status"] == "SUCCEEDED"
     assert violations(pair, run_uid, numbers) == []
-    assert len(pair.executions(run_uid)) - len(numbers) <= ALL_SLOTS * chaos.IN_FLIGHT
+    assert len(pair.executions(run_uid)) - len(numbers) <= ALL_SLOTS * IN_FLIGHT
 
 
 def test_what_a_worker_leaves_that_is_stopped_politely_goes_on_elsewhere_soon(pair: Installation) -> None:
     """As in a deploy. There are half as many batches as slots, so that another worker has room for them."""
     numbers = range(1_000)
-    run_uid = pair.launch("square-slowly", [{"number": n, "seconds": 0.02} for n in numbers], batch_size=500)
+    run_uid = pair.launch("square-slowly", [{"number": n, "seconds": INPUT_S} for n in numbers], batch_size=500)
     last = pair.wait_for_executions(run_uid, 100)[-1]
     (stopped,) = (name for name in RUNS if last.pid in pair.children(name))
     pids = set(pair.children(stopped))

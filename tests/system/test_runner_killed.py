@@ -15,11 +15,12 @@ from devstack.processes import carrying, tail, wait_until
 from devstack.runner import MARKER
 from tests.system.installation import PATIENCE_S, Client, Installation, free_port, until
 from tests.system.invariants import violations
+from tests.system.report import IN_FLIGHT, INPUT_S
 
 pytestmark = pytest.mark.timeout(240)
 READY_S = 120.0
 NUMBERS = range(800)
-SLOTS, IN_FLIGHT = 2, 51  # of inputs that take 20 ms, in the second between two checkpoints
+SLOTS = 2
 
 
 class UnderRunner(Installation):
@@ -76,7 +77,7 @@ def test_a_killed_runner_loses_nothing(under_runner: UnderRunner) -> None:
     runner = under_runner.run()
     try:
         run_uid = under_runner.launch(
-            "square-slowly", [{"number": n, "seconds": 0.02} for n in NUMBERS], batch_size=200
+            "square-slowly", [{"number": n, "seconds": INPUT_S} for n in NUMBERS], batch_size=200
         )
         under_runner.wait_for_executions(run_uid, 150)
         runner.kill()

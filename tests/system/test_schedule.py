@@ -1,16 +1,17 @@
-"""The plan of chaos: what the seed decides. What comes of it is tested in test_chaos_of_processes and _of_stores."""
+"""What the seed of chaos decides. What comes of it is tested in test_chaos_of_processes and _of_stores."""
 
 from __future__ import annotations
 
 from runs import execution
-from tests.system import chaos
+from tests.system import report
 from tests.system.faults import PROCESS_KINDS, STORE_KINDS
+from tests.system.schedule import LARGE_RUNS, Plan, make_plan
 
 KINDS = PROCESS_KINDS + STORE_KINDS
 
 
-def plan(seed: int) -> chaos.Plan:
-    return chaos.make_plan(seed, KINDS, faults=100, every_s=2.0, inputs=20_000, launches=200)
+def plan(seed: int) -> Plan:
+    return make_plan(seed, KINDS, faults=100, every_s=2.0, inputs=20_000, launches=200)
 
 
 def test_the_seed_decides_everything() -> None:
@@ -35,9 +36,9 @@ def test_nobody_is_hit_before_he_has_had_the_time_to_get_up() -> None:
 def test_the_inputs_are_shared_out() -> None:
     launches = plan(9).launches
     assert sum(launch.count for launch in launches) == 20_000
-    assert len(launches) == 200 + chaos.LARGE_RUNS
+    assert len(launches) == 200 + LARGE_RUNS
     assert [launch.at_s for launch in launches] == sorted(launch.at_s for launch in launches)
 
 
 def test_what_may_be_in_flight_is_what_the_engine_says() -> None:
-    assert chaos.CHECKPOINT_S == execution.CHECKPOINT_S
+    assert report.CHECKPOINT_S == execution.CHECKPOINT_S

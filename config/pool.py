@@ -1,9 +1,10 @@
-"""Celery's pool of processes, but for how soon it notices that one has died, and for one that stands still."""
+"""Celery's pool of processes, but for how soon it notices one that died, one that stands still, and its own end."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from billiard import active_children
 from celery.concurrency import asynpool, prefork
 
 log = structlog.get_logger(__name__)
 
 LOOK_S = 0.5
+ENDED_WITHIN_S = 10.0  # a worker that is told to stop needs less: config.celery ends its processes before
 STANDS_STILL_S = 10.0  # longer than anybody stops a process whom he means to let go on
 
 
@@ -50,7 +53,27 @@ class Pool(asynpool.AsynPool):
 
 
 class TaskPool(prefork.TaskPool):
+    """Sees to it that a worker which stops comes to an end.
+
+    Celery gives up on errors of its own (after a broken connection it may take the rest of one message for the next)
+    and then waits for its processes without an end: a worker that does nothing, and that no supervisor replaces.
+    """
+
     Pool = Pool
+
+    def on_close(self) -> None:
+        super().on_close()
+        timer = threading.Timer(ENDED_WITHIN_S, self._end)
+        timer.daemon = True
+        timer.start()
+
+    def _end(self) -> None:
+        log.error("worker_killed", reason="it did not come to an end")
+        for child in active_children():
+            if child.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGKILL)
+        os._exit(1)
 
 
 def is_stopped(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,7 @@ from celery.concurrency import get_implementation
 from celery.concurrency.asynpool import AsynPool
 
 from config.pool import STANDS_STILL_S, Pool, TaskPool, is_stopped
+from devstack.home import PROJECT
 from devstack.processes import wait_until
 
 
@@ -77,3 +79,20 @@ def test_a_process_that_is_gone_does_not_stand_still(child: subprocess.Popen[byt
     child.kill()
     child.wait()
     assert not is_stopped(child.pid)
+
+
+STOPPING = """
+import time
+from config import pool
+pool.ENDED_WITHIN_S = 0.1
+stopping = pool.TaskPool.__new__(pool.TaskPool)
+stopping._pool = None
+stopping.on_close()
+time.sleep(60)  # as it waits for processes of which it will never hear
+"""
+
+
+def test_a_worker_that_does_not_come_to_an_end_is_ended() -> None:
+    done = subprocess.run([sys.executable, "-c", STOPPING], cwd=PROJECT, capture_output=True, check=False, timeout=50)
+    assert done.returncode == 1, done.stderr.decode()
+    assert b"worker_killed" in done.stdout + done.stderr

@@ -1,7 +1,7 @@
 # Relative paths only: the project may stand in a directory whose name has a space.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test check lock clean
+.PHONY: help run demo test chaos check lock clean
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 # Settings for tools that read them and open no connection.
@@ -18,6 +18,9 @@ demo: .venv/.embedded ## the same with a sample run of 1,000 inputs; ends when t
 
 test: check ## the whole suite, on servers of its own
 	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+chaos: .venv/.dev ## the long version of the tests that kill: some minutes, with a seed that CHAOS_SEED=N repeats
+	@.venv/bin/python -m tests.system.chaos
 
 check: .venv/.dev ## style, types and the import contract
 	.venv/bin/ruff check .

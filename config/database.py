@@ -41,8 +41,9 @@ CLIENT_OPTIONS = {
 
 
 # Of the pool in a web process. Who finds no connection free for so long is answered 503, as is everybody while the
-# database is away; then each request tries anew, rather than wait for the pool's next try.
-POOL_WAIT_S = 2.0
+# database is away; then each request tries anew, rather than wait for the pool's next try. A launch is answered within
+# 3 s, also one that waits for a connection here and then a second for a silent broker.
+POOL_WAIT_S = 1.5
 POOL_TRIES_S = 1.0
 IDLE_IN_POOL_S = 300.0
 
@@ -74,6 +75,7 @@ def configure(url: str) -> dict[str, Any]:
     found["OPTIONS"] = {**CLIENT_OPTIONS, **own, "options": settings.strip()}
     if not is_shared_by_threads:
         return {**found, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+    found["ENGINE"] = "config.postgresql"
     found["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": at_least("RUNYARD_WEB_DATABASE_CONNECTIONS", 30),

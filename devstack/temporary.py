@@ -21,15 +21,15 @@ rm -rf "$3" "$4"
 
 
 class TemporaryServers:
-    """PostgreSQL and Valkey on temporary data, without durability.
+    """PostgreSQL and Valkey on temporary data, without durability unless it is asked for.
 
     `environment` names them (DATABASE_URL, REDIS_URL). `stop()` ends them; should the process be killed before it
     says so, a guard process does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         self._home = Home(Path(tempfile.mkdtemp(prefix="runyard-tests-")).resolve())
-        self._servers = Servers.of(self._home, {}, durable=False)
+        self._servers = Servers.of(self._home, {}, durable=durable)
         self._guard: subprocess.Popen[bytes] | None = None
         self.folder = self._home.path
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
 
 from config import database
 from rest.exception_handler import as_api_error
@@ -119,6 +121,39 @@ def test_threads_of_a_web_process_share_connections(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RUNYARD_WEB_DATABASE_CONNECTIONS", "7")
     shared = database.configure("postgresql:///x")
     assert (shared["OPTIONS"]["pool"]["max_size"], shared["CONN_MAX_AGE"], shared["CONN_HEALTH_CHECKS"]) == (7, 0, True)
+
+
+@pytest.fixture
+def pooled(monkeypatch: pytest.MonkeyPatch) -> Iterator[BaseDatabaseWrapper]:
+    """A connection as a thread of a web process has, to the tests' server."""
+    monkeypatch.setattr(database, "is_shared_by_threads", True)
+    settings = {
+        **connection.settings_dict,
+        **database.configure(os.environ["DATABASE_URL"]),
+        "NAME": connection.settings_dict["NAME"],
+    }
+    made = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, alias="pooled")
+    yield made
+    made.close()
+    made.close_pool()
+
+
+@pytest.mark.django_db
+def test_connections_that_died_together_are_replaced_at_once(pooled: Any) -> None:
+    pooled.pool.open()
+    idle = [pooled.pool.getconn() for _ in range(10)]
+    pids = [one.info.backend_pid for one in idle]
+    for one in idle:
+        pooled.pool.putconn(one)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", [pids])
+    before = pooled.pool.get_stats().get("requests_errors", 0)
+    for _ in range(3):
+        with pooled.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            assert cursor.fetchone()[0] not in pids
+        pooled.close()
+    assert pooled.pool.get_stats().get("requests_errors", 0) == before
 
 
 def test_other_processes_keep_connections_of_their_own() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.system import chaos
 from tests.system.installation import Client, Installation
 
 
@@ -45,3 +46,19 @@ def breakable(_breakable: Installation) -> Installation:
     """An installation, with two slots for runs, that a test may break: it is whole again before the next."""
     _breakable.restore()
     return _breakable
+
+
+@pytest.fixture(scope="session")
+def _pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    installation = Installation(
+        tmp_path_factory.mktemp("pair"), environment=chaos.ENVIRONMENT, second_worker=True, durable=True
+    )
+    yield installation
+    installation.close()
+
+
+@pytest.fixture
+def pair(_pair: Installation) -> Installation:
+    """An installation with two workers for runs, of two slots each, on durable servers, that a test may break."""
+    _pair.restore()
+    return _pair

@@ -27,37 +27,50 @@ POLL_S = 0.1
 REQUEST_TIMEOUT_S = 10.0
 POLITE_STOP_S = 15.0
 LEASE_SECONDS = 2
+RESTART_S = 0.5  # as the runner of `make run`
+SECOND_WORKER = "worker-runs-second"
 ENDED = frozenset({"SUCCEEDED", "PARTIAL_SUCCEEDED", "FAILED", "INVALID", "STOPPED"})
 
 
 @dataclass(frozen=True)
 class Execution:
-    """One call of a sample action, as it noted it itself."""
+    """One call of a sample action, as it noted it itself; `at` is when it began (epoch seconds)."""
 
     run_uid: str
     index: int
     attempt: int
     pid: int
+    at: float
 
 
 class Installation:
     """Own servers, own database, own processes. `folder` keeps the logs and the trace of the sample actions.
 
-    `processes` are names of the Procfile; the others can be started later.
+    `processes` are names of the Procfile; the others can be started later. With `second_worker` there is one more
+    worker for runs, named SECOND_WORKER. `durable` servers keep what they acknowledged when they are killed.
     """
 
     def __init__(
-        self, folder: Path, *, processes: Sequence[str] | None = None, environment: Mapping[str, str] | None = None
+        self,
+        folder: Path,
+        *,
+        processes: Sequence[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        second_worker: bool = False,
+        durable: bool = False,
     ) -> None:
         self.folder = folder
         self._commands = read_procfile(PROJECT / "Procfile")
         self._own_environments: dict[str, Mapping[str, str]] = {}
+        if second_worker:
+            self.add(SECOND_WORKER, like="worker-runs")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._temporary = TemporaryServers()
+        self._restart_at: dict[str, float] = {}
+        self._temporary = TemporaryServers(durable=durable)
         try:
             # The same servers by their home, since tests stop and start them one by one.
-            self.servers = Servers.of(Home(self._temporary.folder), {}, durable=False)
-            self.port = _free_port()
+            self.servers = Servers.of(Home(self._temporary.folder), {}, durable=durable)
+            self.port = free_port()
             self.trace = folder / "trace"
             self.trace.touch()
             self.environment = self._environment() | dict(environment or {})
@@ -91,15 +104,8 @@ class Installation:
     def start(self, *names: str) -> None:
         """Start processes of the Procfile that do not run, and return when `/readyz` has seen them."""
         for name in names:
-            if self.is_up(name):
-                continue
-            with open(self.log(name), "ab") as log:
-                self._running[name] = subprocess.Popen(
-                    ["/bin/sh", "-c", f"exec {self._commands[name]}"], cwd=PROJECT,
-                    env=self.environment | self._own_environments.get(name, {}),
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                    preexec_fn=end_with_parent,
-                )  # fmt: skip
+            if not self.is_up(name):
+                self._spawn(name)
         until(lambda: self._are_seen(names), lambda: f"{names} are not up\n{self.logs()}")
 
     def add(self, name: str, *, like: str, **environment: str) -> None:
@@ -107,6 +113,30 @@ class Installation:
         # Under its own name on the host: Celery's messages between workers go by it.
         self._commands[name] = self._commands[like].replace("@%h", f"@{name}")
         self._own_environments[name] = environment
+
+    def _spawn(self, name: str) -> None:
+        self._restart_at.pop(name, None)
+        with open(self.log(name), "ab") as log:
+            self._running[name] = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {self._commands[name]}"], cwd=PROJECT,
+                env=self.environment | self._own_environments.get(name, {}),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=end_with_parent,
+            )  # fmt: skip
+
+    def revive(self) -> None:
+        """Start again whatever has ended half a second ago or earlier, as a supervisor does, and wait for nothing.
+
+        To be called again and again, from the thread that is to outlive the processes.
+        """
+        for name, process in self._running.items():
+            if process.poll() is None:
+                continue
+            if name not in self._restart_at:
+                signal_group(process.pid, signal.SIGKILL)
+                self._restart_at[name] = time.monotonic() + RESTART_S
+            elif time.monotonic() >= self._restart_at[name]:
+                self._spawn(name)
 
     def _are_seen(self, names: Sequence[str]) -> bool:
         for name in names:
@@ -120,10 +150,16 @@ class Installation:
             "web": True,
             "worker-live": workers["live"]["ok"],
             "worker-runs": workers["runs"]["ok"],
+            SECOND_WORKER: workers["runs"]["count"] > 1,
             "worker-system": workers["system"]["ok"],
             "beat": seen["beat"]["ok"],
         }
         return all(answers.get(name, True) for name in names)
+
+    @property
+    def names(self) -> list[str]:
+        """What its processes are called."""
+        return list(self._commands)
 
     def is_up(self, name: str) -> bool:
         process = self._running.get(name)
@@ -131,6 +167,11 @@ class Installation:
 
     def pid(self, name: str) -> int:
         return self._running[name].pid
+
+    def children(self, name: str) -> list[int]:
+        """Return the ids of the processes that a process has started itself: a worker's pool."""
+        pid = self.pid(name)
+        return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     def signal(self, name: str, signal_number: int) -> None:
         """Send a signal to a process and all that it started."""
@@ -169,10 +210,12 @@ class Installation:
 
     def executions(self, run_uid: str) -> list[Execution]:
         """Return every call of a sample action for a run, in the order they were begun."""
+        return [one for one in self.all_executions() if one.run_uid == run_uid]
+
+    def all_executions(self) -> list[Execution]:
+        """Return every call of a sample action, in the order they were begun."""
         rows = [line.split() for line in self.trace.read_text().splitlines()]
-        return [
-            Execution(uid, int(index), int(attempt), int(pid)) for uid, index, attempt, pid in rows if uid == run_uid
-        ]
+        return [Execution(uid, int(index), int(attempt), int(pid), float(at)) for uid, index, attempt, pid, at in rows]
 
     def wait_for_executions(self, run_uid: str, count: int) -> list[Execution]:
         """Return when at least `count` calls have begun."""
@@ -258,7 +301,8 @@ def until(condition: Callable[[], bool], message: Callable[[], str], seconds: fl
         time.sleep(POLL_S)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

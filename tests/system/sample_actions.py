@@ -36,7 +36,7 @@ class Seconds(BaseModel):
 
 def note(context: Context) -> None:
     """Append who executes what. One write to a file opened for appending is whole, whoever else writes or dies."""
-    line = f"{context.run_uid} {context.input_index} {context.attempt} {os.getpid()}\n"
+    line = f"{context.run_uid} {context.input_index} {context.attempt} {os.getpid()} {time.time()}\n"
     file = os.open(os.environ["TRACE"], os.O_WRONLY | os.O_APPEND)
     os.write(file, line.encode())
     os.close(file)
@@ -200,6 +200,7 @@ TROUBLES: dict[str, Callable[[], None]] = {
     "exit": lambda: os._exit(1),
     "be killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "stand still": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "spin": spin,
     "hear nothing": hear_nothing,
     "hold the interpreter": hold_the_interpreter,

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from devstack.processes import alive
 from tests.system.installation import Installation, until
 
 NUMBERS = range(600)
@@ -79,6 +80,15 @@ def test_a_process_that_wakes_after_its_lease_records_nothing_twice(breakable: I
     finally:
         os.kill(sleeper, signal.SIGCONT)
     assert_each_input_has_one_result(breakable, run_uid)
+
+
+def test_a_process_that_stands_still_for_good_is_replaced(shared: Installation) -> None:
+    """The installation has one slot, and nobody but its worker sees to it."""
+    run_uid = launch_slow_run(shared)
+    sleeper = shared.wait_for_executions(run_uid, 100)[-1].pid
+    os.kill(sleeper, signal.SIGSTOP)
+    assert_each_input_has_one_result(shared, run_uid)
+    assert not alive(sleeper)
 
 
 @pytest.mark.parametrize("whom", ["its parent process", "all its processes"])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import statistics
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +21,7 @@ from tests.system.test_broker import broker_away, broker_silent
 from tests.system.test_readiness import database_away, until_log_says
 
 SLOTS = 2
+CALLERS, LOOKS = 100, 30
 LIVE_RUNS = "/v1/runs?execution_mode=LIVE"
 Call = Callable[..., "Future[requests.Response]"]
 
@@ -232,6 +236,39 @@ def test_a_worker_that_stands_still_and_wakes_late_records_nothing(breakable: In
     assert_slots_are_usable(breakable, calling)
     assert breakable.client.get(f"/v1/runs/{uid}").json() == run
     assert breakable.client.outputs(uid) == []
+
+
+def test_a_process_that_stands_still_loses_its_call_and_no_slot(shared: Installation, calling: Call) -> None:
+    answer = call(shared, "make-trouble", {"how": "stand still"})
+    assert answer.status_code in (424, 504)
+    run = assert_failed(shared, answer, answer.status_code, answer.json()["error_label"])
+    (execution,) = shared.executions(run["uid"])
+    until(lambda: not alive(execution.pid), shared.logs)
+    assert_slots_are_usable(shared, calling)
+    assert shared.client.get(f"/v1/runs/{run['uid']}").json() == run
+
+
+def test_calls_that_wait_leave_the_other_endpoints_alone(shared: Installation, calling: Call) -> None:
+    """A hundred callers at once: those for whom there is room wait, the others have a 503, and lists are answered."""
+
+    def look() -> float:
+        began = time.monotonic()
+        assert shared.client.get("/v1/runs").status_code == 200
+        return time.monotonic() - began
+
+    idle = statistics.median(look() for _ in range(LOOKS))
+    with ThreadPoolExecutor(CALLERS) as pool:
+        slow = {"number": 3, "seconds": 0.5}
+        answers = [pool.submit(call, shared, "square-slowly", slow) for _ in range(CALLERS)]
+        until(lambda: len(running(shared)) == SLOTS, shared.logs)
+        busy = statistics.median(look() for _ in range(LOOKS))
+        waited = [answer for answer in answers if not answer.done()]
+        statuses = Counter(answer.result().status_code for answer in answers)
+    assert waited, "all calls had ended before the last look"
+    assert set(statuses) <= {200, 503}
+    assert statuses[200]
+    print(f"GET /v1/runs: {busy / idle:.1f} times as long beside {CALLERS} live calls, answered {dict(statuses)}")
+    assert_calls_work(shared)
 
 
 def test_a_worker_that_is_stopped_politely_ends_a_short_call(breakable: Installation, calling: Call) -> None:

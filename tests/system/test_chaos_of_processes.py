@@ -1,0 +1,87 @@
+"""Processes die, stand still and are stopped, one after the other and one by one, while callers go on."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.system import chaos
+from tests.system.faults import ALL_SLOTS, PROCESS_KINDS, RUNS, Kind
+from tests.system.installation import SECOND_WORKER, Installation
+from tests.system.invariants import violations
+from tests.system.report import IN_FLIGHT, INPUT_S
+from tests.system.schedule import make_plan, make_plan_of_one
+
+pytestmark = pytest.mark.timeout(300)
+KINDS = {kind.name: kind for kind in PROCESS_KINDS}
+WITHIN_S, SLACK_S = 5.0, 5.0  # of the contract, and of a machine that has more to do
+
+
+def test_a_schedule_of_faults(pair: Installation) -> None:
+    plan = make_plan(
+        chaos.seed(202),
+        PROCESS_KINDS,
+        faults=len(PROCESS_KINDS),
+        every_s=2.0,
+        inputs=3_000,
+        launches=2 * len(PROCESS_KINDS),
+    )
+    report = chaos.unleash(plan, pair)
+    print(report)
+    assert report.wrong == []
+    assert {effect.fault.kind for effect in report.effects} == set(PROCESS_KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "victim"),
+    [
+        (KINDS["stop a worker for runs for three leases"], "worker-runs"),
+        (KINDS["kill a worker for runs"], SECOND_WORKER),
+    ],
+    ids=["stop a worker for three leases", "kill a worker"],
+)
+def test_one_fault(pair: Installation, kind: Kind, victim: str) -> None:
+    report = chaos.unleash(make_plan_of_one(kind, victim), pair, quiet_s=1.0)
+    print(report)
+    assert report.wrong == []
+
+
+@pytest.mark.parametrize("away", ["beat", "worker-system"])
+def test_what_is_lost_while_nobody_looks_is_found_later(pair: Installation, away: str) -> None:
+    """A worker is killed while the sweep is dead: its batches wait, and go on when there is a sweep again."""
+    numbers = range(800)
+    run_uid = pair.launch("square-slowly", [{"number": n, "seconds": INPUT_S} for n in numbers], batch_size=200)
+    pair.wait_for_executions(run_uid, 100)
+    pair.kill(away)
+    for worker in RUNS:
+        pair.kill(worker)
+    pair.start(*RUNS)
+    assert pair.status(run_uid)["status"] == "RUNNING"
+    pair.start(away)
+    assert pair.wait_for_end(run_uid)["status"] == "SUCCEEDED"
+    assert violations(pair, run_uid, numbers) == []
+    assert len(pair.executions(run_uid)) - len(numbers) <= ALL_SLOTS * IN_FLIGHT
+
+
+def test_what_a_worker_leaves_that_is_stopped_politely_goes_on_elsewhere_soon(pair: Installation) -> None:
+    """As in a deploy. There are half as many batches as slots, so that another worker has room for them."""
+    numbers = range(1_000)
+    run_uid = pair.launch("square-slowly", [{"number": n, "seconds": INPUT_S} for n in numbers], batch_size=500)
+    last = pair.wait_for_executions(run_uid, 100)[-1]
+    (stopped,) = (name for name in RUNS if last.pid in pair.children(name))
+    pids = set(pair.children(stopped))
+    asked_at = time.time()
+    pair.stop(stopped)
+    assert pair.wait_for_end(run_uid)["status"] == "SUCCEEDED"
+    assert violations(pair, run_uid, numbers) == []
+
+    executions = pair.executions(run_uid)
+    assert len(executions) == len(numbers), "an input was executed more than once"
+    left = {one.index // 500 for one in executions if one.pid in pids and one.at > asked_at}
+    assert left, "the worker had nothing in hand"
+    for batch in left:
+        of_batch = [one for one in executions if one.index // 500 == batch and one.at > asked_at]
+        elsewhere = min(one.at for one in of_batch if one.pid not in pids)
+        print(f"batch {batch} goes on after {elsewhere - asked_at:.1f} s")
+        assert elsewhere - asked_at < WITHIN_S + SLACK_S

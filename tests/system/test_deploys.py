@@ -10,7 +10,7 @@ import pytest
 from tests.system.installation import Installation, until
 
 URLS = [{"url": f"https://example.org/{n}"} for n in range(20)]
-NUMBERS = range(300)
+NUMBERS = range(1_000)
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,10 @@ def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: dat
     _apply(done, retries, outcomes)
     where_to = _release(done, retries, now=now) if release else None
     with transaction.atomic():
-        if not dispatch.record_progress(lease, done=done.packed(), retries=retries, release=where_to):
+        progressed = dispatch.record_progress(
+            lease, done=done.packed(), retries=retries, release=where_to, is_empty=not outcomes
+        )
+        if not progressed:
             raise LeaseLost
         final = sorted((one for one in outcomes if one.retry_at is None), key=lambda one: one.offset)
         stored_bytes = 0

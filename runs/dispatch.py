@@ -212,26 +212,22 @@ class Release:
     ready_at: datetime | None = None
 
 
-_RECORD = """
+_PROGRESS = """
 UPDATE runs_batch
-   SET checkpoint = checkpoint + 1, done = %(done)s, retries = %(retries)s,
-       careful = %(careful)s, suspect = NULL, suspect_since = NULL, suspect_died_at = NULL, suspect_deaths = 0
- WHERE id = %(batch)s AND attempt = %(attempt)s AND checkpoint = %(checkpoint)s AND status = 'LEASED'
+   SET checkpoint = checkpoint + 1, done = %(done)s, retries = %(retries)s, careful = %(careful)s
 """
-
-_RECORD_AND_RELEASE = """
-UPDATE runs_batch
-   SET checkpoint = checkpoint + 1, done = %(done)s, retries = %(retries)s,
-       careful = %(careful)s, suspect = NULL, suspect_since = NULL, suspect_died_at = NULL, suspect_deaths = 0,
-       status = %(status)s, ready_at = %(ready_at)s, leased_until = NULL, worker = ''
- WHERE id = %(batch)s AND attempt = %(attempt)s AND checkpoint = %(checkpoint)s AND status = 'LEASED'
-"""
+_NO_SUSPECT = ", suspect = NULL, suspect_since = NULL, suspect_died_at = NULL, suspect_deaths = 0"
+_LET_GO = ", status = %(status)s, ready_at = %(ready_at)s, leased_until = NULL, worker = ''"
+_IF_HELD = " WHERE id = %(batch)s AND attempt = %(attempt)s AND checkpoint = %(checkpoint)s AND status = 'LEASED'"
 
 
-def record_progress(lease: Lease, *, done: bytes, retries: Retries, release: Release | None) -> bool:
+def record_progress(
+    lease: Lease, *, done: bytes, retries: Retries, release: Release | None, is_empty: bool = False
+) -> bool:
     """Write a checkpoint's progress to its batch, and let go of it with `release`. Returns whether it did.
 
-    False means that the lease was lost, or that this very checkpoint is there already: see `is_recorded`.
+    One that `is_empty` tells nothing of the input that processes died of before: it stays the suspect. False means
+    that the lease was lost, or that this very checkpoint is there already: see `is_recorded`.
     """
     stored = dump_retries(retries)
     values: dict[str, Any] = {
@@ -244,8 +240,9 @@ def record_progress(lease: Lease, *, done: bytes, retries: Retries, release: Rel
     }
     if release:
         values |= {"status": release.status.value, "ready_at": release.ready_at}
+    statement = _PROGRESS + ("" if is_empty else _NO_SUSPECT) + (_LET_GO if release else "") + _IF_HELD
     with connection.cursor() as cursor:
-        cursor.execute(_RECORD_AND_RELEASE if release else _RECORD, values)
+        cursor.execute(statement, values)
         return cursor.rowcount == 1
 
 

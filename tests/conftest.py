@@ -4,7 +4,7 @@ They start before Django reads its settings and end with the run. Each process o
 own pair, so that tests side by side share neither a table nor a queue.
 
 Hypothesis tries the same examples each time, so that a change is judged by what it changed:
-`pytest --hypothesis-profile=default` tries others.
+`pytest --hypothesis-profile=default` tries others, and `--hypothesis-profile=long` many and long ones.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from devstack.temporary import TemporaryServers
 
 SETTINGS_OF_A_SHELL = ("DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "HTTPS", "LOG_LEVEL", "LOG_FORMAT", "PORT")
 hypothesis_settings.register_profile("repeatable", derandomize=True)
+hypothesis_settings.register_profile("long", max_examples=200, stateful_step_count=60, print_blob=True)
 hypothesis_settings.load_profile("repeatable")
 servers = pytest.StashKey[TemporaryServers]()
 

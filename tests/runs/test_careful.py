@@ -169,6 +169,17 @@ def test_a_stop_forgets_no_death(run: Run) -> None:
     assert failures(run) == [(POISON, "WORKER_LOST")]
 
 
+def test_a_slice_that_may_start_nothing_forgets_no_death(run: Run, executed: list[int]) -> None:
+    """The rate of its action was used up when the batch came to its first input."""
+    lose_in_the_crowd()
+    for _ in range(MAX_DEATHS):
+        lose_in_hand(POISON)
+        checkpoint.write(claim(), [], release=True)
+    work()
+    assert failures(run) == [(POISON, "WORKER_LOST")]
+    assert POISON not in executed
+
+
 def test_the_only_input_left_is_to_blame_from_the_first_loss_on(acme: Member) -> None:
     executed: list[int] = []
     define("process", executed.append)

@@ -35,9 +35,15 @@ def test_make_targets_exist(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=IDS)
 def test_code_it_names_exists(file: Path) -> None:
-    """`runs/dispatch.py` is a file, `runs.dispatch.claim` an attribute of a module; other names are not looked at."""
+    """`runs/dispatch.py` is a file, `runs.dispatch.claim` an attribute of a module, `tests/a.py::test_b` a test.
+
+    Other names are not looked at.
+    """
     for name in CODE.findall(markdown.prose(file.read_text())):
-        if re.fullmatch(rf"(?:{'|'.join(ROOMS)}|tests)/[\w/]*(?:\.py)?", name):
+        path, _, test = name.partition("::")
+        if test:
+            assert f"def {test}(" in (markdown.PROJECT / path).read_text(), f"{file.name} names {name}"
+        elif re.fullmatch(rf"(?:{'|'.join(ROOMS)}|tests)/[\w/]*(?:\.py)?", name):
             assert (markdown.PROJECT / name).exists(), f"{file.name} names {name}"
         elif re.fullmatch(rf"(?:{'|'.join(ROOMS)})(?:\.\w+)+", name):
             assert _resolves(name), f"{file.name} names {name}"

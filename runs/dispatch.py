@@ -7,6 +7,7 @@ are the database's clock, so that workers whose clocks differ agree.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,7 @@ from runs.models import CLAIMABLE, Batch, BatchStatus, Run, RunProgress, RunStat
 CANDIDATES = 32  # more than claimers work side by side, so that all of them find something
 SWEEP_STEP = 500
 MAX_TRIES = 8
+RUNS_TURN_S, OF_S = 3.0, 10.0  # in which live calls of an action with limits do not go before its runs
 
 # In this and the next the batch is found by its id alone: the innermost query has looked at its status and locked it.
 # With the status asked for again PostgreSQL may go through all ready batches, when its statistics are of a quiet time.
@@ -32,7 +34,7 @@ WITH standing AS MATERIALIZED ({gates.STANDINGS}), open AS MATERIALIZED (
     SELECT id FROM standing
      WHERE {gates.OPEN}
        -- A live call of an action with limits goes first: its caller waits.
-       AND NOT (is_limited AND EXISTS (SELECT FROM runs_run AS live
+       AND NOT (is_limited AND NOT %(is_runs_turn)s AND EXISTS (SELECT FROM runs_run AS live
                 WHERE live.execution_mode = 'LIVE' AND live.status = 'QUEUED' AND live.action_id = standing.id))
 )
 UPDATE runs_batch AS batch
@@ -55,7 +57,11 @@ RETURNING batch.id
 # their own.
 _CLAIM_LIVE = f"""
 WITH standing AS MATERIALIZED ({gates.STANDINGS}), open AS MATERIALIZED (
-    SELECT id FROM standing WHERE {gates.OPEN}
+    SELECT id FROM standing
+     WHERE {gates.OPEN}
+       -- But for some seconds now and then, where a run has waited for long: callers who never cease would starve it.
+       AND NOT (is_limited AND %(is_runs_turn)s AND EXISTS (SELECT FROM runs_readyrun AS ready
+                WHERE ready.action_id = standing.id AND ready.waiting_since < clock_timestamp() - interval '5 seconds'))
 )
 UPDATE runs_batch AS batch
    SET status = 'LEASED', attempt = batch.attempt + 1, worker = %(worker)s,
@@ -113,6 +119,7 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime, is_live
                 "worker": worker,
                 "lease_s": settings.RUNYARD_LEASE_SECONDS,
                 "candidates": CANDIDATES,
+                "is_runs_turn": time.time() % OF_S < RUNS_TURN_S,
                 **gates.names_of(actions),
             },
         )

@@ -18,25 +18,32 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import connection, transaction
+import structlog
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from actions import catalogue, registry
 from actions.limits import Limits, count_and_period
+from actions.models import Action
 from runs.leases import Lease
 from runs.models import ActionGate
+
+log = structlog.get_logger(__name__)
 
 RESOLUTION = 64  # of a period: what begins within such a part of it is one entry of the log
 AHEAD_S = 0.05  # of a rate's worth may be asked for at once, and is void afterwards
 
 STANDINGS = """
 SELECT action.id, action.name, action.enabled, action.paused,
-       CASE WHEN gate.closed_until > clock_timestamp() THEN gate.closed_until END AS closed_until,
+       -- Not when a rate has changed since: the next to ask finds out how it stands now.
+       CASE WHEN gate.closed_until > clock_timestamp() AND gate.closed_by = concat(code.rate, ' ', action.rate)
+            THEN gate.closed_until END AS closed_until,
        limits.max_concurrency IS NOT NULL OR gate.action_id IS NOT NULL AS is_limited,
        CASE WHEN limits.max_concurrency IS NULL THEN false
             ELSE limits.max_concurrency <= (
                  SELECT count(*) FROM runs_batch AS batch JOIN runs_run AS run ON run.id = batch.run_id
                   WHERE batch.status = 'LEASED' AND run.action_id = action.id) END AS is_full
-  FROM unnest(%(actions)s::text[], %(max_concurrency)s::int[]) AS code (name, max_concurrency)
+  FROM unnest(%(actions)s::text[], %(max_concurrency)s::int[], %(rates)s::text[])
+            AS code (name, max_concurrency, rate)
        JOIN actions_action AS action ON action.name = code.name
        LEFT JOIN runs_actiongate AS gate ON gate.action_id = action.id
        CROSS JOIN LATERAL (SELECT LEAST(action.max_concurrency, code.max_concurrency) AS max_concurrency) AS limits
@@ -66,15 +73,19 @@ class Standing:
 class Closed(Exception):
     """The action was open at a look, and others came first. `until` is None where nobody knows."""
 
-    def __init__(self, action_id: int, until: datetime | None = None) -> None:
-        self.action_id = action_id
+    def __init__(self, action: Action, until: datetime | None = None) -> None:
+        self.action = action
         self.until = until
 
 
 def names_of(actions: Collection[str]) -> dict[str, Any]:
     """Return the arguments of STANDINGS for the actions that this process has the code of."""
-    limits = [definition.max_concurrency if (definition := registry.get(name)) else None for name in actions]
-    return {"actions": list(actions), "max_concurrency": limits}
+    found = [registry.get(name) for name in actions]
+    return {
+        "actions": list(actions),
+        "max_concurrency": [one and one.max_concurrency for one in found],
+        "rates": [one and one.rate for one in found],
+    }
 
 
 def standings() -> list[Standing]:
@@ -95,20 +106,21 @@ def enter(lease: Lease) -> None:
     limits = limits_of(lease)
     if limits is None or not (limits.max_concurrency or (limits.rate and lease.is_live)):
         return
-    gate, now = _lock(lease.action.pk)
+    gate, now = _lock(lease.action)
     if limits.max_concurrency and _batches_in_hand(lease.action.pk) > limits.max_concurrency:
-        raise Closed(lease.action.pk)
+        raise Closed(lease.action)
     if limits.rate and lease.is_live:
         granted, gate.begun, closed_until = admit(gate.begun, rate=limits.rate, now=now, wanted=1)
         if not granted:
-            raise Closed(lease.action.pk, closed_until)
+            raise Closed(lease.action, closed_until)
         _save(gate, closed_until)
 
 
 def close(closed: Closed) -> None:
     """Write down until when an action is closed, after the claim that found it so was undone."""
     if closed.until:
-        ActionGate.objects.filter(pk=closed.action_id).update(closed_until=closed.until)
+        changes = {"closed_until": closed.until, "closed_by": _rates(closed.action)}
+        ActionGate.objects.filter(pk=closed.action.pk).update(**changes)
 
 
 class Permits:
@@ -119,8 +131,8 @@ class Permits:
 
     closed_for_s: float | None = None
 
-    def __init__(self, action_id: int, rate: str) -> None:
-        self._action_id = action_id
+    def __init__(self, action: Action, rate: str) -> None:
+        self._action = action
         self._rate = rate
         count, period_s = count_and_period(rate)
         self._ahead = int(count / period_s * AHEAD_S)
@@ -132,14 +144,19 @@ class Permits:
         if time.monotonic() >= self._void_at:
             self._left = 0
         if self._left < wanted:
-            self._left += self._ask(max(wanted, self._ahead) - self._left)
+            try:
+                self._left += self._ask(max(wanted, self._ahead) - self._left)
+            except (OperationalError, InterfaceError) as error:
+                # Nothing more begins; what has ended is recorded as always, on a new connection.
+                log.warning("permits_not_given", action=self._action.name, error=str(error).strip())
+                connection.close()
         granted = min(wanted, self._left)
         self._left -= granted
         return granted
 
     def _ask(self, wanted: int) -> int:
         with transaction.atomic():
-            gate, now = _lock(self._action_id)
+            gate, now = _lock(self._action)
             begins_by = now + (AHEAD_S if self._ahead > 1 else 0.0)
             granted, gate.begun, closed_until = admit(
                 gate.begun, rate=self._rate, now=now, wanted=wanted, begins_by=begins_by
@@ -152,7 +169,7 @@ class Permits:
 
 def permits_of(lease: Lease, limits: Limits) -> Permits | None:
     """Return the permits that the inputs of a batch need one by one; None where it is executed without."""
-    return Permits(lease.action.pk, limits.rate) if limits.rate and not lease.is_live else None
+    return Permits(lease.action, limits.rate) if limits.rate and not lease.is_live else None
 
 
 def limits_of(lease: Lease) -> Limits | None:
@@ -188,24 +205,31 @@ def admit(
     return granted, log, datetime.fromtimestamp(log[0][0] + period_s, UTC)
 
 
-def _lock(action_id: int) -> tuple[ActionGate, float]:
+def _rates(action: Action) -> str:
+    """Return the rates that the code and the row of an action give it, as STANDINGS puts them together."""
+    definition = registry.get(action.name)
+    return f"{(definition and definition.rate) or ''} {action.rate or ''}"
+
+
+def _lock(action: Action) -> tuple[ActionGate, float]:
     """Lock an action's gate until the transaction ends, and return it with the database's time after that."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO runs_actiongate (action_id, begun) VALUES (%s, '[]') ON CONFLICT DO NOTHING", [action_id]
+            "INSERT INTO runs_actiongate (action_id, begun, closed_by) VALUES (%s, '[]', '') ON CONFLICT DO NOTHING",
+            [action.pk],
         )
-        cursor.execute("SELECT begun FROM runs_actiongate WHERE action_id = %s FOR UPDATE", [action_id])
+        cursor.execute("SELECT begun FROM runs_actiongate WHERE action_id = %s FOR UPDATE", [action.pk])
         (begun,) = cursor.fetchone()
         cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
         (now,) = cursor.fetchone()
-    return ActionGate(action_id=action_id, begun=json.loads(begun)), now
+    return ActionGate(action=action, begun=json.loads(begun), closed_by=_rates(action)), now
 
 
 def _save(gate: ActionGate, closed_until: datetime | None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE runs_actiongate SET begun = %s, closed_until = %s WHERE action_id = %s",
-            [json.dumps(gate.begun), closed_until, gate.action_id],
+            "UPDATE runs_actiongate SET begun = %s, closed_until = %s, closed_by = %s WHERE action_id = %s",
+            [json.dumps(gate.begun), closed_until, gate.closed_by, gate.action_id],
         )
 
 

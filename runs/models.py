@@ -407,6 +407,7 @@ class ActionGate(models.Model):
     action = models.OneToOneField(Action, on_delete=models.CASCADE, primary_key=True, related_name="+")
     begun = models.JSONField(default=list)
     closed_until = models.DateTimeField(null=True)
+    closed_by = models.CharField(max_length=50, blank=True, help_text="The rates it was closed under.")
 
 
 class Dependency(models.Model):

@@ -24,6 +24,7 @@ class Migration(migrations.Migration):
                 ),
                 ("begun", models.JSONField(default=list)),
                 ("closed_until", models.DateTimeField(null=True)),
+                ("closed_by", models.CharField(blank=True, help_text="The rates it was closed under.", max_length=50)),
             ],
         ),
         migrations.CreateModel(

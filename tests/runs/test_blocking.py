@@ -127,7 +127,9 @@ def test_another_limit_is_told_when_it_takes_the_place_of_the_first(acme: Member
     run = launch("act", numbers(8), by=acme, batch_size=2)
     Action.objects.filter(name="act").update(paused=True)
     recovery.sweep()
-    ActionGate.objects.create(action_id=run.action_id, closed_until=timezone.now() + timedelta(hours=1))
+    ActionGate.objects.create(
+        action_id=run.action_id, closed_until=timezone.now() + timedelta(hours=1), closed_by="3/h "
+    )
     Action.objects.filter(name="act").update(paused=False)
     recovery.sweep()
     told = reread(run)

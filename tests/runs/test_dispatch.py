@@ -171,7 +171,13 @@ def test_a_claim_that_is_not_committed_leaves_the_others_to_the_next_claimer(
     def claim_without_waiting() -> int | None:
         with transaction.atomic():
             with connection.cursor() as cursor:
-                values = {"worker": "w", "lease_s": 15, "candidates": 32, **gates.names_of(["double"])}
+                values = {
+                    "worker": "w",
+                    "lease_s": 15,
+                    "candidates": 32,
+                    "is_runs_turn": False,
+                    **gates.names_of(["double"]),
+                }
                 cursor.execute(dispatch._CLAIM, values)
                 found = cursor.fetchone()
             return found and int(found[0])
@@ -312,7 +318,13 @@ def test_a_claim_finds_its_batch_by_the_id_whatever_the_statistics_say(
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE runs_batch, runs_run, runs_readyrun")
         launch("double", numbers(500), by=acme, batch_size=1)
-        values = {"worker": "w", "lease_s": 15, "candidates": dispatch.CANDIDATES, **gates.names_of(["double"])}
+        values = {
+            "worker": "w",
+            "lease_s": 15,
+            "candidates": dispatch.CANDIDATES,
+            "is_runs_turn": False,
+            **gates.names_of(["double"]),
+        }
         cursor.execute(f"EXPLAIN {statement}", values)
         plan = [line for (line,) in cursor.fetchall()]
     assert any("runs_batch_pkey on runs_batch batch" in line for line in plan), "\n".join(plan)

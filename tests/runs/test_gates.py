@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from actions.limits import count_and_period
 from actions.models import Action
 from runs import checkpoint, dispatch, doorbell, execution, gates
 from runs.leases import Lease
-from runs.models import ActionGate, Batch, BatchStatus, RunStatus
+from runs.models import ActionGate, Batch, BatchStatus, ReadyRun, RunStatus
 from tests.factories import KINDS, Member, Number, counts, define, launch, numbers, outputs_of, reread, work
 from tests.runs.live_worker import stored
 
@@ -104,7 +105,8 @@ def test_no_more_at_once_when_many_claim_at_the_same_moment(
     assert max(most) == 3
 
 
-def test_a_live_call_goes_first(acme: Member) -> None:
+def test_a_live_call_goes_first(acme: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "RUNS_TURN_S", 0.0)
     define("process", lambda n: n, max_concurrency=1)
     launch("act", numbers(3), by=acme, batch_size=1)
     lease = claim()
@@ -116,6 +118,20 @@ def test_a_live_call_goes_first(acme: Member) -> None:
     live = claim_live()
     assert live is not None
     assert live.is_live
+
+
+def test_callers_who_never_cease_leave_runs_a_turn(acme: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    define("process", lambda n: n, max_concurrency=1)
+    run = launch("act", numbers(1), by=acme)
+    stored("act")
+    monkeypatch.setattr(dispatch, "RUNS_TURN_S", dispatch.OF_S)
+    ReadyRun.objects.update(waiting_since=timezone.now() - timedelta(seconds=9))
+    assert claim_live() is None
+    lease = claim()
+    assert lease is not None
+    checkpoint.write(lease, [], release=True)  # served just now
+    assert claim_live() is not None
+    assert reread(run).status == RunStatus.RUNNING
 
 
 # --- rate -----------------------------------------------------------------------------------------------------
@@ -152,6 +168,18 @@ def test_a_rate_of_seconds_is_used_to_the_full(acme: Member, kind: str, monkeypa
     for at in begun:
         assert sum(at <= other < at + 1 for other in begun) <= 20
     assert len(ActionGate.objects.get().begun) <= gates.RESOLUTION + 1
+
+
+@pytest.mark.parametrize("rate", ["9/h", None], ids=["raised", "taken away"])
+def test_a_rate_that_staff_change_holds_at_once(acme: Member, act: ActionDefinition, rate: str | None) -> None:
+    """It was used up under the old one, for an hour."""
+    run = launch("act", numbers(12), by=acme, batch_size=12)
+    Action.objects.filter(name="act").update(rate="3/h")
+    work()
+    assert counts(run)[0] == 3
+    Action.objects.filter(name="act").update(rate=rate)
+    work()
+    assert counts(run)[0] == (9 if rate else 12)
 
 
 def test_retries_count_as_well(acme: Member) -> None:
@@ -194,10 +222,10 @@ def test_a_careful_batch_asks_before_it_writes_down_whom_it_suspects(acme: Membe
 def test_the_rate_holds_when_many_ask_at_the_same_moment(
     acme: Member, act: ActionDefinition, side_by_side: Callable[..., list[Any]]
 ) -> None:
-    action_id = launch("act", numbers(1), by=acme).action_id
+    found = launch("act", numbers(1), by=acme).action
 
     def ask() -> int:
-        permits = gates.Permits(action_id, "50/h")
+        permits = gates.Permits(found, "50/h")
         return sum(permits.take(3) for _ in range(10))
 
     assert sum(side_by_side(*[ask] * 4)) == 50
@@ -206,7 +234,7 @@ def test_the_rate_holds_when_many_ask_at_the_same_moment(
 def test_a_fast_rate_is_asked_for_some_inputs_ahead(
     acme: Member, act: ActionDefinition, django_assert_max_num_queries: Any
 ) -> None:
-    permits = gates.Permits(launch("act", numbers(1), by=acme).action_id, "2000/s")
+    permits = gates.Permits(launch("act", numbers(1), by=acme).action, "2000/s")
     permits.take(1)
     with django_assert_max_num_queries(0):
         assert sum(permits.take(1) for _ in range(20)) == 20
@@ -243,3 +271,22 @@ def test_no_window_has_more_than_the_rate(rate: str, asks: list[tuple[float, int
             assert now < closed_until.timestamp() <= now + period_s * (1 + 2 / gates.RESOLUTION)
             later = closed_until.timestamp() + 1e-5
             assert gates.admit(log, rate=rate, now=later, wanted=1)[0] == 1  # it opens when it said
+
+
+def test_a_database_that_fails_at_a_permit_costs_no_result(acme: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    define("process", lambda n: begun.append(n) or n, rate="30/h")
+    run = launch("act", numbers(5), by=acme, batch_size=5)
+    ask, asked = gates.Permits._ask, []
+
+    def ask_or_fail(permits: gates.Permits, wanted: int) -> int:
+        asked.append(wanted)
+        if len(asked) == 3:
+            raise OperationalError("terminating connection")
+        return ask(permits, wanted)
+
+    monkeypatch.setattr(connection, "close", lambda: None)  # the test's own transaction
+    monkeypatch.setattr(gates.Permits, "_ask", ask_or_fail)
+    work()
+    assert begun == [0, 1, 2, 3, 4]
+    assert (reread(run).status, counts(run)) == (RunStatus.SUCCEEDED, (5, 0, 0, 0))

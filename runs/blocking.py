@@ -73,7 +73,7 @@ def block(standings: Sequence[Standing], *, now: datetime) -> int:
 def unblock(standings: Sequence[Standing], *, now: datetime) -> int:
     """Move runs out of BLOCKED whose limit is open again, or that were claimed meanwhile. Returns how many."""
     opened = [standing.action_id for standing in standings if standing.is_open]
-    claimed = _blocked().filter(_in_hand())
+    claimed = Run.objects.filter(_in_hand(), status=RunStatus.BLOCKED)  # with its last batch it is in line no more
     count = _move(claimed, RunStatus.RUNNING, now=now)
     count += _move(_blocked().filter(~_in_hand(), action__in=opened), RunStatus.QUEUED, now=now)
     for standing in standings:
@@ -94,6 +94,8 @@ def _say_why(standing: Standing, *, now: datetime) -> None:
     outdated = Q(last_error__isnull=why.error is not None)
     if why.until:
         outdated |= Q(postponed_until=None) | Q(postponed_until__lt=now)
+    else:
+        outdated |= Q(postponed_until__isnull=False)
     outdated_ids = _blocked().filter(outdated, action=standing.action_id).order_by("pk").values("pk")[:STEP]
     Run.objects.filter(pk__in=list(outdated_ids.values_list("pk", flat=True)), status=RunStatus.BLOCKED).update(
         postponed_until=why.until, last_error=why.error, updated_at=now

@@ -181,6 +181,7 @@ WITH waiting AS (
     SELECT id FROM runs_dependency AS dependency
      WHERE NOT is_due AND NOT EXISTS (
            SELECT FROM runs_run WHERE uid = dependency.depends_on_uid AND NOT status = ANY(%s))
+       AND EXISTS (SELECT FROM runs_run WHERE id = dependency.run_id AND status IN ('BLOCKED', 'SCHEDULED'))
      ORDER BY run_id, depends_on_uid LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE runs_dependency AS dependency SET is_due = true FROM waiting WHERE dependency.id = waiting.id

@@ -182,3 +182,23 @@ def test_a_blocked_run_can_be_cancelled_and_looked_at_again(acme: Member, run: R
     Action.objects.filter(name="act").update(paused=False)
     work()
     assert reread(run).status == RunStatus.SUCCEEDED
+
+
+def test_a_run_whose_last_batch_was_claimed_as_it_was_blocked(acme: Member) -> None:
+    define("process", lambda n: n)
+    run = launch("act", numbers(1), by=acme)
+    claim()
+    Run.objects.filter(pk=run.pk).update(status=RunStatus.BLOCKED)
+    assert recovery.sweep().unblocked_runs == 1
+    assert reread(run).status == RunStatus.RUNNING
+
+
+def test_a_time_that_is_no_longer_the_reason_is_taken_back(acme: Member, run: Run) -> None:
+    launch("act", numbers(2), by=acme, batch_size=2)
+    claim()
+    let_wait()
+    recovery.sweep()
+    waiting = Run.objects.filter(status=RunStatus.BLOCKED)
+    waiting.update(postponed_until=timezone.now() + timedelta(hours=1))
+    recovery.sweep()
+    assert [one.postponed_until for one in waiting] == [None]

@@ -860,3 +860,14 @@ def test_what_another_version_ended_without_a_word_is_found(acme: Member) -> Non
     assert recovery.look_at_forgotten_dependents(now=timezone.now()) == 2
     assert [reread(run).status for run in (goes_on, in_vain, waits)] == [S.QUEUED, S.INVALID, S.BLOCKED]
     assert recovery.look_at_forgotten_dependents(now=timezone.now()) == 0
+
+
+def test_stopped_runs_are_not_asked_again_without_end(acme: Member) -> None:
+    other = first(acme)
+    stopped = then(acme, other)
+    cancel(stopped, acme)
+    sweep()
+    Run.objects.filter(pk=other.pk).update(status=S.SUCCEEDED)
+    assert recovery.look_at_forgotten_dependents(now=timezone.now()) == 0
+    resume(reread(stopped), acme)  # which looks
+    assert reread(stopped).status == S.QUEUED

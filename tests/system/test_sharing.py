@@ -94,20 +94,20 @@ def test_an_action_that_staff_stop_in_the_middle(breakable: Installation, state:
         rows = "from actions.models import Action; Action.objects.filter(name='square-slowly')"
         breakable.manage("shell", "-v", "0", "-c", f"{rows}.update({change})")
 
-    run_uid = breakable.launch("square-slowly", [{"number": n, "seconds": 0.02} for n in range(400)])
+    run_uid = breakable.launch("square-slowly", [{"number": n, "seconds": 0.02} for n in range(1_500)])
     breakable.wait_for_executions(run_uid, 1)
     set_action(state)
     try:
         blocked = breakable.wait_for(run_uid, lambda run: run["status"] == "BLOCKED")
-        assert 0 < blocked["succeeded_count"] < 400
+        assert 0 < blocked["succeeded_count"] < 1_500
         assert blocked["last_error"]["label"] in ("ACTION_PAUSED", "ACTION_SWITCHED_OFF")
         inputs = breakable.client.get(f"/v1/runs/{run_uid}/inputs?status=BLOCKED&limit=1").json()
         assert inputs[0]["status"] == "BLOCKED"
     finally:
         set_action("paused=False, enabled=True")
     run = breakable.wait_for_end(run_uid)
-    assert (run["status"], run["succeeded_count"], run["last_error"]) == ("SUCCEEDED", 400, None)
-    assert len(breakable.executions(run_uid)) == 400
+    assert (run["status"], run["succeeded_count"], run["last_error"]) == ("SUCCEEDED", 1_500, None)
+    assert len(breakable.executions(run_uid)) == 1_500
 
 
 @pytest.mark.parametrize("action", ["time-on-a-loop", "time-in-threads"])

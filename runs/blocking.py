@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
 from actions.models import Action
@@ -75,7 +76,10 @@ def unblock(standings: Sequence[Standing], *, now: datetime) -> int:
     opened = [standing.action_id for standing in standings if standing.is_open]
     claimed = Run.objects.filter(_in_hand(), status=RunStatus.BLOCKED)  # with its last batch it is in line no more
     count = _move(claimed, RunStatus.RUNNING, now=now)
-    count += _move(_blocked().filter(~_in_hand(), action__in=opened), RunStatus.QUEUED, now=now)
+    # Where a slot is free for a moment, whoever claims it takes the label off. Others would get it back at once.
+    unlimited = [standing.action_id for standing in standings if standing.is_open and not standing.is_limited]
+    over = Q(action__in=unlimited) | Q(last_error__isnull=False) | Q(postponed_until__lte=now)
+    count += _move(_blocked().filter(~_in_hand(), over, action__in=opened), RunStatus.QUEUED, now=now)
     for standing in standings:
         if not standing.is_open:
             _say_why(standing, now=now)
@@ -84,21 +88,23 @@ def unblock(standings: Sequence[Standing], *, now: datetime) -> int:
 
 def _move(runs: QuerySet[Run], target: RunStatus, *, now: datetime) -> int:
     cleared: dict[str, Any] = {"postponed_until": None, "last_error": None}
-    found = runs.only("id").order_by("pk")[:STEP]
+    found = list(runs.only("id").order_by("pk")[:STEP])
+    ReadyRun.objects.filter(pk__in=[run.pk for run in found]).update(waiting_since=Now())
     return sum(lifecycle.move(run.pk, target, now=now, reason="the limit is open", **cleared) for run in found)
 
 
 def _say_why(standing: Standing, *, now: datetime) -> None:
     """Bring what BLOCKED runs of an action say up to date: another limit may be in the way than at first."""
     why = _why(standing)
-    outdated = Q(last_error__isnull=why.error is not None)
+    outdated = ~Q(label=why.error["label"]) | Q(label=None) if why.error else Q(last_error__isnull=False)
     if why.until:
         outdated |= Q(postponed_until=None) | Q(postponed_until__lt=now)
     else:
         outdated |= Q(postponed_until__isnull=False)
-    outdated_ids = _blocked().filter(outdated, action=standing.action_id).order_by("pk").values("pk")[:STEP]
-    Run.objects.filter(pk__in=list(outdated_ids.values_list("pk", flat=True)), status=RunStatus.BLOCKED).update(
-        postponed_until=why.until, last_error=why.error, updated_at=now
+    blocked = _blocked().annotate(label=KeyTextTransform("label", "last_error")).filter(action=standing.action_id)
+    outdated_ids = list(blocked.filter(outdated).order_by("pk").values_list("pk", flat=True)[:STEP])
+    Run.objects.filter(pk__in=outdated_ids, status=RunStatus.BLOCKED).update(
+        postponed_until=why.until, last_error=why.error
     )
 
 

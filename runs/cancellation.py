@@ -15,6 +15,7 @@ from django.db.models import F
 from rest.errors import Conflict, stored_error
 from runs import dispatch, lifecycle, turns
 from runs.holding import hold
+from runs.leases import Lease
 from runs.lifecycle import SYSTEM, By
 from runs.models import TERMINAL, ExecutionMode, Run, RunProgress, RunStatus
 
@@ -48,15 +49,16 @@ def stops_by_itself(progress: RunProgress) -> bool:
     return progress.succeeded_count == 0 and progress.remaining > 0
 
 
-def stop_by_itself(progress: RunProgress, batch_id: int, *, now: datetime) -> None:
+def stop_by_itself(lease: Lease, progress: RunProgress, *, now: datetime) -> None:
     """Stop a run that goes on failing, in the checkpoint that recorded the last failure and holds its rows."""
     message = (
         f"Stopped after {progress.failures_in_row:,} failures in a row with nothing succeeded"
         " (RUNYARD_MAX_CONSECUTIVE_FAILURES). Resume the run when the cause is mended."
     )
     params = {"failures": progress.failures_in_row, "setting": "RUNYARD_MAX_CONSECUTIVE_FAILURES"}
-    error = stored_error("TOO_MANY_FAILURES", message, scope="run", params=params)
-    _stop(progress.run_id, [batch_id], now=now, by=SYSTEM, reason="too many failures in a row", last_error=error)
+    error = stored_error("TOO_MANY_FAILURES", message, scope="run", params=params, error_ref=str(lease.run_uid))
+    reason = "too many failures in a row"
+    _stop(lease.run_id, [lease.batch_id], now=now, by=SYSTEM, reason=reason, last_error=error)
 
 
 def _stop(run_id: int, batch_ids: list[int], *, now: datetime, by: By, reason: str, **changes: Any) -> None:

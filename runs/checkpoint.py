@@ -108,7 +108,7 @@ def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: dat
         if progress.remaining == 0:
             lifecycle.finish(progress, last_error=_last_error(progress), now=now)
         elif cancellation.stops_by_itself(progress):
-            cancellation.stop_by_itself(progress, lease.batch_id, now=now)
+            cancellation.stop_by_itself(lease, progress, now=now)
             return False
         elif where_to:
             _settle(lease, where_to, now=now)

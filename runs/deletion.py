@@ -83,7 +83,7 @@ def _delete(held: Run) -> None:
     Run.objects.select_for_update().filter(pk=held.pk).exists()
     with connection.cursor() as cursor:
         cursor.execute(_DELETE, {"run": held.pk})
-        dependencies.tell_waiting([held.uid])
+        dependencies.tell_waiting([held.uid], met=RunStatus(held.status) in dependencies.MET)
         if held.schedule_uid is None:
             cursor.execute(_DELETE_INPUTS, {"inputs": held.input_set_id})
     idempotency.forget(held.uid)

@@ -119,7 +119,7 @@ def waits(run_id: int) -> bool:
 def waits_in_vain(run_id: int) -> bool:
     """Return whether one of those a run waits for is INVALID or gone, which it then stays."""
     possible = Run.objects.filter(uid=OuterRef("depends_on_uid")).exclude(status=RunStatus.INVALID)
-    return Dependency.objects.filter(~Exists(possible), run=run_id).exists()
+    return Dependency.objects.filter(~Exists(possible), run=run_id, is_met=False).exists()
 
 
 def next_due(*, after: int = 0) -> Run | None:
@@ -133,12 +133,13 @@ def look(run: Run) -> Outlook:
 
     For whoever holds it. Those that others hold are told as they were, and as busy: nobody waits for them here.
     """
-    waiting = set(Dependency.objects.filter(run=run).values_list("depends_on_uid", flat=True))
+    waiting = dict(Dependency.objects.filter(run=run).values_list("depends_on_uid", "is_met"))
     uids = [uid for uid in run.depends_on if uid in waiting]
-    others = Run.objects.filter(uid__in=uids)
+    met = {uid: Standing(RunStatus.SUCCEEDED) for uid in uids if waiting[uid]}
+    others = Run.objects.filter(uid__in=[uid for uid in uids if uid not in met])
     free = _standings(others.order_by("pk").select_for_update(no_key=True, skip_locked=True))
-    busy = _standings(others.exclude(uid__in=free)) if len(free) < len(uids) else {}
-    standings = {uid: free.get(uid) or busy.get(uid) or Standing() for uid in uids}
+    busy = _standings(others.exclude(uid__in=free)) if len(free) + len(met) < len(uids) else {}
+    standings = {uid: met.get(uid) or free.get(uid) or busy.get(uid) or Standing() for uid in uids}
     return outlook(run, standings, busy=frozenset(busy))
 
 
@@ -160,20 +161,22 @@ def forget(run: Run) -> None:
 _TELL_WAITING = """
 WITH waiting AS (
     SELECT id FROM runs_dependency
-     WHERE depends_on_uid = ANY(%s) AND NOT is_due
+     WHERE depends_on_uid = ANY(%(uids)s) AND NOT (is_due AND (is_met OR NOT %(met)s))
      ORDER BY run_id, depends_on_uid FOR NO KEY UPDATE
 )
-UPDATE runs_dependency AS dependency SET is_due = true FROM waiting WHERE dependency.id = waiting.id
+UPDATE runs_dependency AS dependency SET is_due = true, is_met = dependency.is_met OR %(met)s
+  FROM waiting WHERE dependency.id = waiting.id
 """
 
 
-def tell_waiting(uids: Iterable[UUID]) -> None:
+def tell_waiting(uids: Iterable[UUID], *, met: bool = False) -> None:
     """Ask the runs that wait for any of `uids` to look again, for whoever moved or deleted those and holds them still.
 
-    The sweep has them do it, once the transaction is over.
+    The sweep has them do it, once the transaction is over. With `met` they have succeeded, whatever happens to them
+    until then.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_TELL_WAITING, [list(uids)])
+        cursor.execute(_TELL_WAITING, {"uids": list(uids), "met": met})
 
 
 _ASK_AGAIN = """

@@ -253,6 +253,18 @@ def record_progress(
         return cursor.rowcount == 1
 
 
+def let_go(lease: Lease) -> None:
+    """Let go of a batch whose run was stopped, if it is still in this worker's hands: it counts as one at work."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LET_GO_UNTOUCHED, [lease.batch_id, lease.attempt])
+
+
+_LET_GO_UNTOUCHED = """
+UPDATE runs_batch SET status = 'READY', leased_until = NULL, worker = ''
+ WHERE id = %s AND attempt = %s AND status = 'LEASED'
+"""
+
+
 def is_recorded(lease: Lease) -> bool:
     """Return whether the lease's next checkpoint was written after all, by a commit whose answer got lost."""
     return Batch.objects.filter(pk=lease.batch_id, attempt=lease.attempt, checkpoint=lease.checkpoint + 1).exists()

@@ -120,6 +120,7 @@ def execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None] = lambda
         log.info("lease_lost", run_uid=str(lease.run_uid), batch=lease.first_index)
         with watchdog.watching():
             runner.abandon()
+        dispatch.let_go(lease)
     except Exception as error:
         with watchdog.watching():
             runner.abandon()

@@ -30,14 +30,15 @@ from runs.models import ActionGate
 log = structlog.get_logger(__name__)
 
 RESOLUTION = 64  # of a period: what begins within such a part of it is one entry of the log
-AHEAD_S = 0.05  # of a rate's worth may be asked for at once, and is void afterwards
+BEGINS_WITHIN_S = 0.05  # of its permit an input begins, or asks for another
+MAX_ASKS = 3
 
 STANDINGS = """
 SELECT action.id, action.name, action.enabled, action.paused,
        -- Not when a rate has changed since: the next to ask finds out how it stands now.
        CASE WHEN gate.closed_until > clock_timestamp() AND gate.closed_by = concat(code.rate, ' ', action.rate)
             THEN gate.closed_until END AS closed_until,
-       limits.max_concurrency IS NOT NULL OR gate.action_id IS NOT NULL AS is_limited,
+       COALESCE(limits.max_concurrency::text, code.rate, action.rate) IS NOT NULL AS is_limited,
        CASE WHEN limits.max_concurrency IS NULL THEN false
             ELSE limits.max_concurrency <= (
                  SELECT count(*) FROM runs_batch AS batch JOIN runs_run AS run ON run.id = batch.run_id
@@ -134,37 +135,36 @@ class Permits:
     def __init__(self, action: Action, rate: str) -> None:
         self._action = action
         self._rate = rate
-        count, period_s = count_and_period(rate)
-        self._ahead = int(count / period_s * AHEAD_S)
-        self._left = 0
-        self._void_at = 0.0
 
     def take(self, wanted: int) -> int:
-        """Return how many of `wanted` inputs may begin now. When it is less, the action is closed for a while."""
-        if time.monotonic() >= self._void_at:
-            self._left = 0
-        if self._left < wanted:
-            try:
-                self._left += self._ask(max(wanted, self._ahead) - self._left)
-            except (OperationalError, InterfaceError) as error:
-                # Nothing more begins; what has ended is recorded as always, on a new connection.
-                log.warning("permits_not_given", action=self._action.name, error=str(error).strip())
-                connection.close()
-        granted = min(wanted, self._left)
-        self._left -= granted
-        return granted
+        """Return how many of `wanted` inputs may begin now, at once. When it is fewer, no others are to begin."""
+        try:
+            for _ in range(MAX_ASKS):
+                granted, took_s = self._ask(wanted)
+                if took_s < BEGINS_WITHIN_S:
+                    return granted
+        except (OperationalError, InterfaceError) as error:
+            # Nothing more begins; what has ended is recorded as always, on a new connection.
+            log.warning("permits_not_given", action=self._action.name, error=str(error).strip())
+            connection.close()
+        return 0
 
-    def _ask(self, wanted: int) -> int:
+    def _ask(self, wanted: int) -> tuple[int, float]:
+        """Return how many were granted, and how long ago by now: a commit may take its time."""
         with transaction.atomic():
             gate, now = _lock(self._action)
-            begins_by = now + (AHEAD_S if self._ahead > 1 else 0.0)
-            granted, gate.begun, closed_until = admit(
-                gate.begun, rate=self._rate, now=now, wanted=wanted, begins_by=begins_by
-            )
+            counted_at = time.monotonic()
+            granted, gate.begun, closed_until = admit(gate.begun, rate=self._rate, now=now, wanted=wanted)
             _save(gate, closed_until)
-        self._void_at = time.monotonic() + AHEAD_S
         self.closed_for_s = closed_until.timestamp() - now if closed_until else None
-        return granted
+        return granted, time.monotonic() - counted_at
+
+
+def used_up_until(action: Action) -> datetime | None:
+    """Return until when the rate of an action is used up; None where an input may begin."""
+    with connection.cursor() as cursor:
+        cursor.execute(STANDINGS, names_of([action.name]))
+        return next((Standing(*row).closed_until for row in cursor.fetchall()), None)
 
 
 def permits_of(lease: Lease, limits: Limits) -> Permits | None:
@@ -181,13 +181,11 @@ def limits_of(lease: Lease) -> Limits | None:
 Begun = Sequence[Sequence[float]]
 
 
-def admit(
-    begun: Begun, *, rate: str, now: float, wanted: int, begins_by: float | None = None
-) -> tuple[int, list[list[float]], datetime | None]:
+def admit(begun: Begun, *, rate: str, now: float, wanted: int) -> tuple[int, list[list[float]], datetime | None]:
     """Return how many of `wanted` inputs may begin, the log with them in it, and until when the action is closed.
 
     `begun` is that log: [epoch seconds, number of inputs], oldest first. It is closed, and not None, when nothing is
-    left of the rate. Inputs count as begun at the end of their part of the period, no sooner than they really are.
+    left of the rate. Inputs count as begun at the end of their part of the period, and no sooner than they may begin.
     """
     limit, period_s = count_and_period(rate)
     part_s = period_s / RESOLUTION
@@ -195,7 +193,7 @@ def admit(
     used = sum(count for _, count in log)
     granted = max(0, min(wanted, limit - int(used)))
     if granted:
-        at = math.ceil((begins_by or now) / part_s) * part_s
+        at = math.ceil((now + BEGINS_WITHIN_S) / part_s) * part_s
         if log and log[-1][0] >= at:
             log[-1][1] += granted
         else:

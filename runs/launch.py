@@ -6,9 +6,10 @@ finds the run.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,8 @@ from actions.limits import Limits
 from actions.models import Action
 from actions.problems import Problem, describe
 from rest.errors import BadInput, BadParameters, Conflict, Unavailable, stored_error
-from runs import dependencies, doorbell, inputs, lifecycle, quotas, turns
+from rest.json import rfc3339
+from runs import dependencies, doorbell, gates, inputs, lifecycle, quotas, turns
 from runs.blocking import why_paused
 from runs.chunks import DoneBits, unpack_json
 from runs.dependencies import Outlook
@@ -147,7 +149,7 @@ def prepare_live(
     Raises:
         NotFound: there is no such action.
         Conflict: the action is switched off, or does not run live.
-        Unavailable: the action is paused.
+        Unavailable: the action is paused, or its rate is used up.
         BadInput: the input does not fit.
         BadParameters: the parameters do not fit, or are too large.
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
@@ -160,6 +162,9 @@ def prepare_live(
             {"action_name": action.name, "paused": True},
             retry_after_s=PAUSED_RETRY_AFTER_S,
         )
+    limits = catalogue.limits(definition, action)
+    if limits.rate:
+        _check_rate(action, limits.rate, now=now)
     quotas.check_one_more(workspace)
     _check_parameters_size(asked.parameters)
     problems = _parameter_problems(definition, asked.parameters)
@@ -169,10 +174,11 @@ def prepare_live(
     if prepared.invalid_count:
         raise _input_refused(prepared)
     run = _run(action, asked, ExecutionMode.LIVE, workspace=workspace, user=user, now=now)
-    return PreparedRun(run, prepared, RunStatus.QUEUED, catalogue.limits(definition, action))
+    return PreparedRun(run, prepared, RunStatus.QUEUED, limits)
 
 
 PAUSED_RETRY_AFTER_S = 30
+LONGEST_WAIT = timedelta(seconds=2)  # for the rate of a live call's action
 
 
 def _run(action: Action, asked: Launch, mode: ExecutionMode, *, workspace: Workspace, user: User, now: datetime) -> Run:
@@ -199,6 +205,19 @@ def _check_open(definition: ActionDefinition, action: Action, mode: str) -> None
         raise Conflict(
             f"The action '{action.name}' does not run {mode}; its modes are {', '.join(definition.modes)}.",
             {"action_name": action.name, "modes": list(definition.modes)},
+        )
+
+
+def _check_rate(action: Action, rate: str, *, now: datetime) -> None:
+    """Refuse a live call that would wait for longer than a moment, and hold a place of other actions' calls."""
+    until = gates.used_up_until(action)
+    if until and until - now > LONGEST_WAIT:
+        wait_s = math.ceil((until - now).total_seconds())
+        raise Unavailable(
+            f"The rate of the action '{action.name}', {rate}, is used up. Try again in {wait_s:,} s, or launch it"
+            " async: such a run waits.",
+            {"action_name": action.name, "rate": rate, "until": rfc3339(until)},
+            retry_after_s=wait_s,
         )
 
 

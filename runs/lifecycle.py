@@ -86,7 +86,7 @@ def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reas
         cursor.execute(_MOVE.format(changes="".join(f", {name} = %(to_{name})s" for name in changes)), values)
         moved = cursor.fetchone()
     if moved and target in DECISIVE:
-        dependencies.tell_waiting(moved)
+        dependencies.tell_waiting(moved, met=target in dependencies.MET)
     return moved is not None
 
 

@@ -413,12 +413,13 @@ class ActionGate(models.Model):
 class Dependency(models.Model):
     """A run that `run` still waits for, named by its uid: it may be deleted. The row goes once it is met.
 
-    `is_due` asks for a look at it: whoever moves the other run sets it, `runs.dependencies` clears it before it looks.
+    `is_due` asks for a look at it: whoever moves the other run sets it, and who has looked clears it.
     """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="unmet_dependencies", db_index=False)
     depends_on_uid = models.UUIDField(db_index=True)
     is_due = models.BooleanField(default=True)
+    is_met = models.BooleanField(default=False, help_text="It has succeeded, and nobody has looked yet.")
 
     class Meta:
         verbose_name_plural = "dependencies"

@@ -5,6 +5,7 @@ Every part is safe to run at any time, twice at once, and after any crash.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 MAX_WAKES_WAITING = 64
 TOLD = ("expired_leases", "lost_ready_runs", "ended_live_calls")  # what should not have to be found
+LOOKS_S = 0.3
 LIVE_RINGS_AFTER = timedelta(seconds=1)
 
 
@@ -103,17 +105,20 @@ def queue(run: Run, *, now: datetime) -> bool:
     return queued
 
 
-def look_at_dependents(*, now: datetime, limit: int = dispatch.SWEEP_STEP) -> int:
+def look_at_dependents(*, now: datetime, step_s: float = LOOKS_S) -> int:
     """Look at runs that depend on others which moved, and queue those that wait no more. Returns at how many it looked.
 
-    In the order they were launched: who waits for one of them is later, so a whole chain is told in one go.
+    In the order they were launched: who waits for one of them is later, so a whole chain is told in one go. For about
+    `step_s`: there may be thousands, and the rest of the sweep waits.
     """
+    stop_at = time.monotonic() + step_s
     looked, run = 0, dependencies.next_due()
-    while run and looked < limit:
+    while run:
         with transaction.atomic():
             if dependents.settle(run, now=now):
                 queue(run, now=now)
-        looked, run = looked + 1, dependencies.next_due(after=run.pk)
+        looked += 1
+        run = dependencies.next_due(after=run.pk) if time.monotonic() < stop_at else None
     return looked
 
 
@@ -124,12 +129,12 @@ def look_at_forgotten_dependents(*, now: datetime) -> int:
 
 
 def ring_for_ready(standings: Sequence[Standing]) -> int:
-    """Top the wakes that wait in the broker up to what is ready of open actions, at most 64.
+    """Top the wakes that wait in the broker up to what is ready, at most 64, but of actions known to be closed.
 
-    So an outage leaves no flood behind.
+    So an outage leaves no flood behind. Others may have the code of actions that this process knows nothing of.
     """
-    opened = [standing.action_id for standing in standings if standing.is_open]
-    return _top_up(doorbell.RUNS, turns.ready_count(opened, limit=MAX_WAKES_WAITING))
+    closed = [standing.action_id for standing in standings if not standing.is_open]
+    return _top_up(doorbell.RUNS, turns.ready_count(limit=MAX_WAKES_WAITING, but_of=closed))
 
 
 def ring_for_live(*, now: datetime) -> int:

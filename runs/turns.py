@@ -97,7 +97,7 @@ def drop_stale_ready_runs() -> int:
     return deleted
 
 
-def ready_count(actions: Collection[int], limit: int) -> int:
-    """Return how many batches of `actions` could be claimed now, counting no further than `limit`."""
-    in_line = ReadyRun.objects.filter(action__in=actions)
+def ready_count(*, limit: int, but_of: Collection[int] = ()) -> int:
+    """Return how many batches wait in line, but those of some actions, counting no further than `limit`."""
+    in_line = ReadyRun.objects.exclude(action__in=but_of)
     return Batch.objects.filter(status=BatchStatus.READY, run__in=in_line.values("run_id"))[:limit].count()

@@ -39,6 +39,10 @@ class Migration(migrations.Migration):
                 ),
                 ("depends_on_uid", models.UUIDField(db_index=True)),
                 ("is_due", models.BooleanField(default=True)),
+                (
+                    "is_met",
+                    models.BooleanField(default=False, help_text="It has succeeded, and nobody has looked yet."),
+                ),
             ],
             {
                 "verbose_name_plural": "dependencies",

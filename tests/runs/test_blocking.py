@@ -202,3 +202,38 @@ def test_a_time_that_is_no_longer_the_reason_is_taken_back(acme: Member, run: Ru
     waiting.update(postponed_until=timezone.now() + timedelta(hours=1))
     recovery.sweep()
     assert [one.postponed_until for one in waiting] == [None]
+
+
+def test_switched_off_takes_the_place_of_paused(run: Run) -> None:
+    Action.objects.filter(name="act").update(paused=True)
+    recovery.sweep()
+    Action.objects.filter(name="act").update(paused=False, enabled=False)
+    recovery.sweep()
+    assert reread(run).last_error["label"] == "ACTION_SWITCHED_OFF"
+
+
+def test_a_slot_that_is_free_for_a_moment_writes_no_lines(acme: Member, run: Run) -> None:
+    other = launch("act", numbers(2), by=acme, batch_size=2)
+    for _ in range(3):
+        lease = claim()
+        let_wait()
+        recovery.sweep()
+        checkpoint.write(lease, [], release=True)
+        recovery.sweep()
+    assert [status for status, _ in timeline(other)].count("QUEUED") == 1
+    assert len(timeline(other)) <= 5
+
+
+def test_a_limit_that_is_taken_away_is_told(acme: Member) -> None:
+    define("process", lambda n: n)
+    run = launch("act", numbers(4), by=acme, batch_size=2)
+    Action.objects.filter(name="act").update(max_concurrency=1)
+    lease = claim()
+    other = launch("act", numbers(2), by=acme)
+    let_wait()
+    recovery.sweep()
+    assert reread(other).status == RunStatus.BLOCKED
+    Action.objects.filter(name="act").update(max_concurrency=None)
+    recovery.sweep()
+    assert reread(other).status == RunStatus.QUEUED
+    assert lease.run_id == run.pk

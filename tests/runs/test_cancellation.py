@@ -286,3 +286,15 @@ def test_the_worker_that_stopped_a_run_goes_no_further_in_its_batch(acme: Member
     assert Batch.objects.get(run=run).status == BatchStatus.READY
     with pytest.raises(LeaseLost):
         checkpoint.write(lease, [], release=True)
+
+
+def test_what_another_worker_had_in_hand_is_let_go(acme: Member, fails: set[int]) -> None:
+    run = launch("act", numbers(12), by=acme, batch_size=6)
+    mine, theirs = (dispatch.claim(worker=name, actions=["act"], now=timezone.now()) for name in ("a", "b"))
+    assert mine is not None
+    assert theirs is not None
+    execution.execute(mine, stop_at=float("inf"))
+    assert Batch.objects.filter(run=run, status=BatchStatus.LEASED).exists()
+    execution.execute(theirs, stop_at=float("inf"))
+    assert not Batch.objects.filter(run=run, status=BatchStatus.LEASED).exists()
+    assert (reread(run).status, counts(run)) == (RunStatus.STOPPED, (0, 6, 0, 6))

@@ -523,25 +523,29 @@ def chain(by: Member, length: int) -> list[Run]:
     return runs
 
 
-def test_a_chain_is_told_in_one_sweep(acme: Member) -> None:
+def look_at_all() -> int:
+    return recovery.look_at_dependents(now=timezone.now(), step_s=60.0)
+
+
+def test_a_chain_is_told_in_one_go(acme: Member) -> None:
     runs = chain(acme, 30)
-    sweep()
+    look_at_all()
     end(runs[0], S.FAILED)
-    assert sweep().due_dependents == 29
+    assert look_at_all() == 29
     assert error_of(runs[1]) == stuck_at(runs[0], S.FAILED)
     for before, run in pairwise(runs[1:]):
         assert_waits(run, before, error=stuck_at(before, S.BLOCKED))
     resume(runs[0], acme)
-    sweep()
+    look_at_all()
     for before, run in pairwise(runs):
         assert_waits(run, before)
     cancel(runs[10], acme)
-    sweep()
+    look_at_all()
     assert error_of(runs[10]) is None
     assert error_of(runs[11]) == stuck_at(runs[10], S.STOPPED)
     assert error_of(runs[29]) == stuck_at(runs[28], S.BLOCKED)
     deletion.delete(runs[10])
-    sweep()
+    look_at_all()
     assert [reread(run).status for run in runs[1:10]] == [S.BLOCKED] * 9
     assert_invalid(runs[11], stuck_at(runs[10], None))
     for before, run in pairwise(runs[11:]):
@@ -603,8 +607,9 @@ def test_a_diamond(acme: Member) -> None:
 # --- What it costs --------------------------------------------------------------------------------------------
 
 MANY = """
-INSERT INTO runs_dependency (run_id, depends_on_uid, is_due)
-SELECT run.id, %s, false FROM runs_run AS run WHERE NOT EXISTS (SELECT FROM runs_dependency WHERE run_id = run.id)
+INSERT INTO runs_dependency (run_id, depends_on_uid, is_due, is_met)
+SELECT run.id, %s, false, false FROM runs_run AS run
+ WHERE NOT EXISTS (SELECT FROM runs_dependency WHERE run_id = run.id)
 """
 
 
@@ -635,13 +640,13 @@ def test_ten_thousand_that_wait_cost_the_sweep_nothing(acme: Member, django_asse
     assert "Seq Scan" not in plan
 
 
-def test_a_sweep_looks_at_so_many_and_no_more(acme: Member) -> None:
+def test_a_sweep_looks_for_a_while_and_no_longer(acme: Member) -> None:
     other = first(acme)
     runs = [then(acme, other) for _ in range(5)]
     sweep()
     end(other)
-    looks = [recovery.look_at_dependents(now=timezone.now(), limit=2) for _ in range(4)]
-    assert looks == [2, 2, 1, 0]
+    looks = [recovery.look_at_dependents(now=timezone.now(), step_s=0.0) for _ in range(6)]
+    assert looks == [1, 1, 1, 1, 1, 0]
     for run in runs:
         assert_queued(run)
 
@@ -871,3 +876,27 @@ def test_stopped_runs_are_not_asked_again_without_end(acme: Member) -> None:
     assert recovery.look_at_forgotten_dependents(now=timezone.now()) == 0
     resume(reread(stopped), acme)  # which looks
     assert reread(stopped).status == S.QUEUED
+
+
+@pytest.mark.parametrize("then_what", ["deleted", "resumed"])
+def test_what_has_succeeded_is_met_whatever_happens_before_anybody_looks(acme: Member, then_what: str) -> None:
+    other = first(acme)
+    run = then(acme, other)
+    sweep()
+    end(other, S.PARTIAL_SUCCEEDED)
+    if then_what == "deleted":
+        deletion.delete(reread(other))
+    else:
+        resume(reread(other), acme)
+    sweep()
+    assert_queued(run)
+
+
+def test_one_that_succeeded_before_it_was_seen_and_is_deleted(acme: Member) -> None:
+    """Its end was told to nobody: the row was stored after it."""
+    other = first(acme)
+    run = then(acme, other)
+    Run.objects.filter(pk=other.pk).update(status=S.SUCCEEDED)
+    deletion.delete(reread(other))
+    sweep()
+    assert_queued(run)

@@ -557,7 +557,7 @@ def test_async_workers_leave_live_calls_alone(acme: Member, double: ActionDefini
     assert not ReadyRun.objects.exists()
     assert execution.execute_slice() is False
     assert recovery.sweep().rings == 0
-    assert (turns.restore_lost_ready_runs(), turns.ready_count([run.action_id], limit=10)) == (0, 0)
+    assert (turns.restore_lost_ready_runs(), turns.ready_count(limit=10)) == (0, 0)
     assert reread(run).status == RunStatus.QUEUED
     assert claim() is not None
     expire()

@@ -5,6 +5,7 @@ Everything here raises ImproperlyConfigured with a message that names the variab
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -55,6 +56,18 @@ def between(name: str, default: int, minimum: int, maximum: int | None) -> int:
         raise ImproperlyConfigured(f"{name} must be at least {minimum}, not {value}")
     if maximum is not None and value > maximum:
         raise ImproperlyConfigured(f"{name} must be at most {maximum}, not {value}")
+    return value
+
+
+def factor(name: str, default: float) -> float:
+    """Return a number above 0 that others are multiplied by."""
+    text = os.environ.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise ImproperlyConfigured(f"{name} must be a number above 0, not {text!r}")
     return value
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import environ
 
 from config import database, logging
-from config.environment import at_least, at_least_or_off, between, flag, one_of, rate, required, web_threads
+from config.environment import at_least, at_least_or_off, between, factor, flag, one_of, rate, required, web_threads
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -43,6 +43,7 @@ INSTALLED_APPS = [
     "workspaces",
     "django.contrib.admin",  # its templates give way to those of workspaces
     "actions",
+    "webhooks",
     "runs",
     "config",
 ]
@@ -170,8 +171,11 @@ CELERY_BEAT_SCHEDULE = {
 # --- Runyard --------------------------------------------------------------------------------------------------
 
 RUNYARD_ACTIONS = env.list("RUNYARD_ACTIONS", default=[])
+RUNYARD_CALLBACK_ALLOW_HTTP = flag("RUNYARD_CALLBACK_ALLOW_HTTP", default=False)
 RUNYARD_CALLBACK_ALLOW_PRIVATE = flag("RUNYARD_CALLBACK_ALLOW_PRIVATE", default=False)
 RUNYARD_ACTIONS_ALLOW_PRIVATE = flag("RUNYARD_ACTIONS_ALLOW_PRIVATE", default=RUNYARD_CALLBACK_ALLOW_PRIVATE)
+RUNYARD_CALLBACK_RETRY_SCALE = factor("RUNYARD_CALLBACK_RETRY_SCALE", 1.0)
+RUNYARD_CALLBACK_THREADS = at_least("RUNYARD_CALLBACK_THREADS", 64)
 RUNYARD_RETENTION_DAYS = at_least_or_off("RUNYARD_RETENTION_DAYS", 30)
 RUNYARD_LEASE_SECONDS = at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
 

@@ -73,14 +73,16 @@ class Client:
         truncate: bool = False,
         max_redirects: int = 0,
         decompress: bool = True,
+        may_repeat: bool = False,
     ) -> Answer:
         """Send a request and return the answer, whatever its status (contract, section 3).
 
         `timeout_s` is for everything together, redirects included. Of the body at most `max_bytes` are taken, as sent
         and once decompressed; with `truncate` the rest is left, else more is TooLarge. Without `max_redirects` an
-        answer that leads on is returned as it is. Raises one of the EgressErrors.
+        answer that leads on is returned as it is. With `may_repeat` any method is sent again, as idempotent ones are,
+        when a kept connection closed without an answer: the receiver knows doubles. Raises one of the EgressErrors.
         """
-        request = check_request(method, headers, body, decompress=decompress)
+        request = check_request(method, headers, body, decompress=decompress, may_repeat=may_repeat)
         target = check_url(url, self.policy)
         take = _Take(max_bytes, truncate, decompress, passes_redirects=max_redirects > 0)
         passed: list[str] = []
@@ -119,7 +121,7 @@ class Client:
                 return self._exchange(kept, request, target, deadline, take)
             except _NoAnswer:
                 # The server closed it while the request was on its way, or after having acted on it.
-                if not request.is_idempotent:
+                if not request.may_be_repeated:
                     raise
         return self._exchange(self._open(target, deadline), request, target, deadline, take)
 

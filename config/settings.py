@@ -133,7 +133,7 @@ CELERY_BROKER_POOL_LIMIT = RUNYARD_WEB_THREADS
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_keepalive": True, "health_check_interval": 25}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_IMPORTS = ["runs.tasks", "workspaces.tasks"]
+CELERY_IMPORTS = ["runs.tasks", "webhooks.tasks", "workspaces.tasks"]
 CELERY_TASK_DEFAULT_QUEUE = "runs"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None
@@ -165,6 +165,16 @@ CELERY_BEAT_SCHEDULE = {
         "task": "runs.prune",
         "schedule": 3.0,
         "options": {"queue": "system", "expire_seconds": 3},
+    },
+    "Send: callbacks that are due": {
+        "task": "webhooks.send",
+        "schedule": 1.0,
+        "options": {"queue": "webhooks", "expire_seconds": 5},
+    },
+    "Sweep callbacks: expired leases, receivers that were forgotten": {
+        "task": "webhooks.sweep",
+        "schedule": 2.0,
+        "options": {"queue": "system", "expire_seconds": 5},
     },
 }
 

@@ -151,6 +151,7 @@ class Installation:
             "worker-live": workers["live"]["ok"],
             "worker-runs": workers["runs"]["ok"],
             SECOND_WORKER: workers["runs"]["count"] > 1,
+            "worker-webhooks": workers["webhooks"]["ok"],
             "worker-system": workers["system"]["ok"],
             "beat": seen["beat"]["ok"],
         }

@@ -71,14 +71,14 @@ _CLAIM_NEWEST = _CLAIM.format(order="next_attempt_at DESC, id DESC")
 def claim(*, worker: str, room: Callable[[int], int], without: Collection[int] = ()) -> list[Claim] | None:
     """Claim what is due of the receiver that was served longest ago, but of those `without`.
 
-    `room` says how many of a receiver may be claimed. Returns None when nothing is due, and an empty list when what
-    there was is gone, or there was no room for it: others may then be due.
+    `room` says how many of a receiver may be claimed. Returns None when nothing is due, and an empty list when
+    something may be: what was found is gone, or there is no room for it, or others hold the receiver for a moment.
     """
     claimed_at = time.monotonic()
     with transaction.atomic():
         turn = receivers.take_turn(without=without)
         if turn is None:
-            return None
+            return [] if receivers.is_any_due(without=without) else None
         values: dict[str, Any] = {
             "worker": worker,
             "lease_s": lease_s(),

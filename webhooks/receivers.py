@@ -66,12 +66,15 @@ class Turn:
 
 
 # The times of the statement, which unlike those of the clock an index can be asked for.
-_NEXT = """
-SELECT id, status, failures_in_row FROM webhooks_receiver
+_DUE = """
+FROM webhooks_receiver
  WHERE wakes_at <= statement_timestamp() AND (status = 'OK' OR paused_until <= statement_timestamp())
    AND id <> ALL(%s)
- ORDER BY served_at NULLS FIRST, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 """
+_NEXT = f"""
+SELECT id, status, failures_in_row {_DUE} ORDER BY served_at NULLS FIRST, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+"""
+_IS_ANY_DUE = f"SELECT EXISTS (SELECT {_DUE})"
 
 
 def take_turn(*, without: Collection[int]) -> Turn | None:
@@ -84,6 +87,13 @@ def take_turn(*, without: Collection[int]) -> Turn | None:
     receiver_id, status, failures_in_row = found
     is_probe = status == ReceiverStatus.PAUSED
     return Turn(receiver_id, is_probe, from_newest=is_probe and failures_in_row % 2 == 1)
+
+
+def is_any_due(*, without: Collection[int]) -> bool:
+    """Return whether a receiver has something due: after `take_turn` found none, one that is locked for a moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(_IS_ANY_DUE, [list(without)])
+        return bool(cursor.fetchone()[0])
 
 
 _SERVED = f"""

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 SLICE_S = 1.0
 LOOK_S = 0.05  # how often a slice looks for what has become due, while something is under way
-LOOK_AGAIN_S = 0.005  # when what was due turned out to be in other hands
+LOOK_AGAIN_S = 0.005  # when what is due is in other hands for a moment
 PATIENCE_S = 2.5  # with what is under way when the process ends; see config.celery for how long that may take
 RECORD_S = 1.0
 
@@ -59,7 +59,7 @@ class Sender:
         self._hand_back_stale()
         while (left_s := stop_at - time.monotonic()) > 0 and not self._is_stopping:
             claims = self._claim()
-            found = found or bool(claims)
+            found = found or claims is not None
             if claims:
                 self._start(self._reader.read(claims, now=timezone.now()))
                 continue

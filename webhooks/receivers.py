@@ -16,7 +16,7 @@ WITH woken AS (
 )
 UPDATE webhooks_receiver receiver
    SET wakes_at = LEAST(wakes_at, GREATEST(
-       clock_timestamp(), CASE status WHEN 'PAUSED' THEN paused_until END
+       now(), CASE status WHEN 'PAUSED' THEN paused_until END
    ))
   FROM woken WHERE receiver.id = woken.id
 """

@@ -35,11 +35,11 @@ _KEEP = f"""
 SELECT id FROM webhooks_bodypack WHERE id IN (SELECT body_pack_id {_FOUND}) ORDER BY id FOR KEY SHARE
 """
 _INSERT = f"""
-WITH replayed AS (
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS moment), replayed AS (
     INSERT INTO webhooks_callback
         (uid, parent_uid, {_COPIED}, status, claim, worker, next_attempt_at, attempts, created_at)
     SELECT {_UUID7}, uid, {_COPIED}, 'PENDING', 0, '', moment, '[]', moment
-      FROM (SELECT uid, {_COPIED} {_FOUND}) AS found, (SELECT clock_timestamp() AS moment) AS clock
+      FROM (SELECT uid, {_COPIED} {_FOUND}) AS found, clock
      WHERE body_pack_id = ANY(%(kept)s)
     RETURNING id, receiver_id
 )

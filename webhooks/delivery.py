@@ -6,9 +6,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from egress import EgressError, fetch
+from rest.json import rfc3339
 from webhooks import destinations, signing
 from webhooks.signing import Secrets
 
@@ -23,7 +25,16 @@ class Attempt:
     duration_ms: int
     error: str | None
     retry_after_s: float | None = None
-    is_gone: bool = False
+
+    def shown(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        return {
+            "at": rfc3339(self.at),
+            "http_status": self.http_status,
+            "http_response": self.http_response,
+            "duration_ms": self.duration_ms,
+            "error": self.error,
+        }
 
 
 def attempt(

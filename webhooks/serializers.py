@@ -11,9 +11,10 @@ from rest_framework import serializers
 from rest.errors import BadInput
 from rest.strict import StrictBody, Time, Uid, read_strictly
 from webhooks.backlogs import Backlog
-from webhooks.delivery import Attempt
 from webhooks.models import Callback, Receiver
 from webhooks.signing import Secrets
+
+ATTEMPT = ("at", "http_status", "http_response", "duration_ms", "error")
 
 
 class NoBody(StrictBody):
@@ -68,7 +69,7 @@ class CallbackSerializer(serializers.BaseSerializer[Callback]):
             "workspace_uid": callback.workspace.uid,
             "callback_ref_uid": callback.ref_uid,
             "next_attempt_at": callback.next_attempt_at,
-            "attempts": attempts,
+            "attempts": [{name: one.get(name) for name in ATTEMPT} for one in attempts],
         }
 
 
@@ -86,11 +87,6 @@ class ReceiverSerializer(serializers.BaseSerializer[Receiver]):
             "paused_until": receiver.paused_until,
             "last_error": receiver.last_error or None,
         }
-
-
-def shown_attempt(attempt: Attempt) -> dict[str, Any]:
-    """Return an attempt as a callback's `attempts` have it."""
-    return {name: getattr(attempt, name) for name in ("at", "http_status", "http_response", "duration_ms", "error")}
 
 
 def shown_secrets(secrets: Secrets) -> dict[str, Any]:

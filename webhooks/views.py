@@ -25,7 +25,6 @@ from webhooks.serializers import (
     ReceiverSerializer,
     TrialBody,
     read_bulk_replay_body,
-    shown_attempt,
     shown_secrets,
 )
 from webhooks.signing import Secrets
@@ -126,7 +125,7 @@ class ReceiverTest(ApiView):
         asked = read_strictly(request.data, TrialBody, "a test")
         destination = destinations.check(asked.url, asked.headers, field="")
         attempt = trial.send(destination, caller_of(request).workspace, now=timezone.now())
-        return Response(shown_attempt(attempt))
+        return Response(attempt.shown())
 
 
 class WebhookSecret(ApiView):

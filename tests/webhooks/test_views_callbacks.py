@@ -53,6 +53,7 @@ def test_a_callback_as_it_is_shown(api: Api, acme: Member) -> None:
     )
     (shown,) = api.get(LIST).json()
     assert list(shown) == FIELDS
+    assert list(shown["attempts"][0]) == ["at", "http_status", "http_response", "duration_ms", "error"]
     assert api.get(f"{LIST}/{made.uid}").json() == shown
     assert api.get(f"{LIST}/{str(made.uid).upper()}").json() == shown
     created_at = shown.pop("created_at")

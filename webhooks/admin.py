@@ -117,7 +117,7 @@ class CallbackAdmin(ReadOnlyAdmin):
         """Return what the API names the callback by."""
         return _uid(callback.uid)
 
-    @admin.display(description="callback_ref_uid")
+    @admin.display(description="ref uid")
     def shown_ref(self, callback: Callback) -> SafeString:
         """Return what the receiver tells doubles by."""
         return _uid(callback.ref_uid)
@@ -208,7 +208,7 @@ class ReceiverAdmin(ReadOnlyAdmin):
     @admin.display(description="oldest of them")
     def oldest_pending_at(self, receiver: Any) -> Any:
         """Return when the oldest of those was made."""
-        return receiver.backlog.oldest_pending_at
+        return receiver.backlog.oldest_pending_at or "-"
 
     @admin.display(description="last error")
     def shown_error(self, receiver: Receiver) -> SafeString | str:

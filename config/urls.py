@@ -19,6 +19,16 @@ from runs.views import (
     RunStatusDetail,
     RunTimeline,
 )
+from webhooks.views import (
+    BulkReplay,
+    CallbackDetail,
+    CallbackList,
+    CallbackReplay,
+    ReceiverList,
+    ReceiverTest,
+    WebhookSecret,
+    WebhookSecretRotate,
+)
 from workspaces.views import ApiKeyDetail, ApiKeyList, MemberList, WorkspaceList
 
 
@@ -54,11 +64,20 @@ urlpatterns = [
     path("v1/runs/<uid:run_uid>/timeline", RunTimeline.as_view()),
     path("v1/runs/<uid:run_uid>/cancel", RunCancel.as_view()),
     path("v1/runs/<uid:run_uid>/resume", RunResume.as_view()),
+    # How it was told of
+    path("v1/runs/callbacks", CallbackList.as_view()),
+    path("v1/runs/callbacks/replay", BulkReplay.as_view()),
+    path("v1/runs/callbacks/<uid:callback_uid>", CallbackDetail.as_view()),
+    path("v1/runs/callbacks/<uid:callback_uid>/replay", CallbackReplay.as_view()),
+    path("v1/callback-receivers", ReceiverList.as_view()),
+    path("v1/callback-receivers/test", ReceiverTest.as_view()),
     # Who is calling
     path("v1/workspaces", WorkspaceList.as_view()),
     path("v1/workspaces/members", MemberList.as_view()),
     path("v1/api-keys", ApiKeyList.as_view()),
     path("v1/api-keys/<uid:key_uid>", ApiKeyDetail.as_view()),
+    path("v1/webhook-secret", WebhookSecret.as_view()),
+    path("v1/webhook-secret/rotate", WebhookSecretRotate.as_view()),
     # The service itself
     path("healthz", healthz),
     path("readyz", readyz),

@@ -34,6 +34,8 @@ from webhooks import delivery, signing
 from webhooks.delivery import KEPT_BYTES, TAKEN_BYTES, Attempt
 from webhooks.signing import Secrets
 
+pytestmark = pytest.mark.usefixtures("reachable")
+
 BODY = b'{"results": [1]}'
 SECRETS = Secrets(signing._new_secret(), signing._new_secret(), timezone.now() + timedelta(hours=1))
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

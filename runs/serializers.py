@@ -16,8 +16,9 @@ from actions.problems import printable, problems_of
 from rest.errors import ApiError, BadInput, BadParameters, GenericError, TimedOut, error_body
 from rest.json import dumps, rfc3339
 from rest.query import BadValue, time_value, uuid_value
+from runs.callback_requests import AskedCallback
 from runs.launch import AsyncLaunch, LiveLaunch
-from runs.models import Run, RunProgress, RunTransition
+from runs.models import Run, RunCallback, RunProgress, RunTransition
 from runs.resumption import FailedInputs
 
 FARTHEST_START = timedelta(days=366)
@@ -53,6 +54,10 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=255)]
 
 
+def _without_nulls(value: Any) -> Any:
+    return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+
+
 class StrictBody(BaseModel):
     """What comes in as it is: no field of another type or name."""
 
@@ -73,10 +78,23 @@ class LiveBody(LaunchBody):
     input: dict[str, Any] = {}
 
 
+class CallbackBody(StrictBody):
+    """The field `callback` of a launch (contract section 3); `webhooks.destinations` checks URL and headers."""
+
+    url: str
+    headers: dict[str, str] = {}
+    on: Literal["all", "final"] = "all"
+    per: Literal["input", "batch"] = "input"
+
+    def asked(self) -> AskedCallback:
+        return AskedCallback(url=self.url, headers=self.headers, on=self.on, per=self.per)
+
+
 class AsyncBody(LaunchBody):
     """The body of an async launch."""
 
     inputs: list[Any]
+    callback: Annotated[CallbackBody | None, BeforeValidator(_without_nulls)] = None
     name: str = Field(default="", max_length=255)
     tags: list[Tag] = Field(default=[], max_length=20)
     depends_on: Annotated[list[Uid], AfterValidator(_once_each)] = Field(default=[], max_length=20)
@@ -95,10 +113,10 @@ class ResumeBody(StrictBody):
 
 MISTAKEN_IN_LIVE = {
     "inputs": "a live call takes `input`, one object; `inputs` belongs to async",
+    "callback": "a live call is answered with its output; `callback` belongs to async",
 }
 MISTAKEN_IN_ASYNC = {
     "input": "an async run takes `inputs`, an array; `input` belongs to live",
-    "callback": "callbacks are not available yet",
 }
 NEVER_NULL = ("inputs", "parameters")
 
@@ -131,13 +149,16 @@ def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
     if not body.get("inputs") and not isinstance(body.get("inputs"), list):
         raise BadInput("inputs: an array of 1 or more inputs is required.", {"field": "inputs"})
     _refuse_unknown(body, AsyncBody, "an async launch", also=MISTAKEN_IN_ASYNC)
+    if isinstance(body.get("callback"), dict):
+        _refuse_unknown(body["callback"], CallbackBody, "a callback", within="callback.")
     read = _read(body, AsyncBody)
     if read.start_after and read.start_after > now + FARTHEST_START:
         latest = rfc3339(now + FARTHEST_START)
         raise BadInput(
             f"start_after: at most a year ahead, so no later than {latest}.", {"field": "start_after", "max": latest}
         )
-    return AsyncLaunch(**{name: getattr(read, name) for name in AsyncBody.model_fields})
+    fields = {name: getattr(read, name) for name in AsyncBody.model_fields}
+    return AsyncLaunch(**fields | {"callback": read.callback and read.callback.asked()})
 
 
 def read_resume_body(body: Any) -> FailedInputs:
@@ -159,13 +180,15 @@ def _refuse_mistaken(body: dict[str, Any], mistaken: Mapping[str, str]) -> None:
             raise BadInput(f"{name}: {reason}.", {"field": name})
 
 
-def _refuse_unknown(body: dict[str, Any], model: type[StrictBody], what: str, *, also: Collection[str] = ()) -> None:
+def _refuse_unknown(
+    body: dict[str, Any], model: type[StrictBody], what: str, *, also: Collection[str] = (), within: str = ""
+) -> None:
     allowed = sorted(model.model_fields)
     for name in body:
         if name not in allowed and name not in also:
             raise BadInput(
                 f"{printable(dumps(name).decode(), 60)} is not a field of {what}, which takes {', '.join(allowed)}.",
-                {"field": printable(name, 60), "allowed": allowed},
+                {"field": within + printable(name, 60), "allowed": allowed},
             )
 
 
@@ -202,7 +225,7 @@ class RunSerializer(serializers.BaseSerializer[Run]):
             "execution_mode": run.execution_mode,
             "last_error": run.last_error,
             "parameters": run.parameters,
-            "callback": None,
+            "callback": _callback(run),
             "status": run.status,
             "output_count": progress.output_count,
             "scheduled_run_uid": run.schedule_uid,
@@ -216,6 +239,12 @@ class RunSerializer(serializers.BaseSerializer[Run]):
             **counts(progress),
             "depends_on": run.depends_on,
         }
+
+
+def _callback(run: Run) -> dict[str, Any] | None:
+    """Return what a run calls back, but for the headers: they may be secrets."""
+    callback: RunCallback | None = getattr(run, "callback", None)
+    return {"url": callback.destination.url, "on": callback.on, "per": callback.per} if callback else None
 
 
 class RunStatusSerializer(serializers.BaseSerializer[Run]):

@@ -83,9 +83,7 @@ def survive(installation: Installation, *, inputs: int, kills: int, seconds: flo
             say(f"killed with {len(receiver.arrivals(run_uid))} arrived, {receiver.requests} requests made")
             installation.start(SENDER)
         wait_for_callbacks(installation, receiver, run_uid, seconds)
-        say(
-            f"{inputs} results by {receiver.requests} requests, of which {receiver.doubles} brought what had come before"
-        )
+        say(f"{inputs} results by {receiver.requests} requests, {receiver.doubles} of them with what had come before")
         return callback_violations(installation, run_uid, numbers, receiver) + receiver.wrong
 
 

@@ -1,7 +1,7 @@
 """Chaos: faults on a seeded schedule over an installation of real processes, while callers go on launching.
 
 Nobody helps it: processes that end are started again, as any supervisor does, and that is all. In the end every run
-that was accepted has ended, with one right result for every input, its callbacks have told the same, and a report says what
+that was accepted has ended, with one right result for every input, callbacks have told the same, and a report says what
 was done to what effect.
 
 `make chaos` runs the long version. It prints its seed; CHAOS_SEED=<seed> does the same again.

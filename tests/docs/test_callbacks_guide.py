@@ -19,13 +19,19 @@ from typing import Any, NamedTuple
 import pytest
 import requests
 
+from actions import registry
 from devstack.processes import end_with_parent
+from runs import callbacks
 from tests.docs import markdown
+from tests.factories import Api, member, work
 from webhooks import signing
+from webhooks.bodies import unpack
+from webhooks.models import Callback
 from webhooks.signing import Secrets
 
 TEXT = (markdown.PROJECT / "docs" / "callbacks.md").read_text()
 BLOCKS = markdown.blocks(TEXT)
+README = markdown.PROJECT / "README.md"
 PATIENCE_S = 30.0
 COMMANDS = {"python": (sys.executable, "receiver.py"), "js": ("node", "receiver.mjs")}
 OLD, NEW = ("whsec_" + text for text in ("b2xkIHNlY3JldCBvZiAyNCBieXRlcyE=", "bmV3IHNlY3JldCBvZiAyNCBieXRlcyE="))
@@ -154,6 +160,49 @@ def test_a_receiver_refuses_what_is_not_ours(receiver: Receiver) -> None:
     assert receiver.post(body(uid), good) == 200
     wait(receiver.handled, receiver.log)
     assert len(receiver.handled()) == 1
+
+
+# --- What it shows
+
+UID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def shown(value: Any) -> str:
+    """Return JSON with its keys in order and every uid alike."""
+    return UID.sub("a uid", json.dumps(value, indent=1))
+
+
+@pytest.fixture
+def check_isbn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's action, in the registry for one test."""
+    monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
+    (text,) = (one.text for one in markdown.blocks(README.read_text()) if one.language == "python")
+    names: dict[str, Any] = {"__name__": "my_actions"}
+    exec(compile(text, "README.md", "exec"), names)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("per", ["input", "batch"])
+def test_its_bodies_are_those_that_are_sent(check_isbn: None, per: str) -> None:
+    launch = json.loads(blocks("sh")[0].partition("-d '")[2].rstrip().removesuffix("'"))
+    launch["callback"] |= {"url": "https://1.1.1.1/", "per": per}  # whose name need not be looked up
+    if per == "batch":
+        launch["inputs"].pop()
+    api = Api(member().key)
+    answer = api.post("/v1/actions/check-isbn/run/async", launch)
+    assert answer.status_code == 202, answer.content
+    work()
+    while callbacks.announce(slice_s=PATIENCE_S):
+        pass
+    made = Callback.objects.select_related("body_pack").order_by("created_at", "id")
+    bodies = [json.loads(unpack(one.body_pack.bodies)[one.body_position]) for one in made]
+    result, invalid, end, batch = (json.loads(text) for text in blocks("json")[:4])
+    if per == "batch":
+        assert shown(bodies[0]) == shown(batch)
+        assert bodies[1]["items"] == []
+    else:
+        assert [shown(body) for body in bodies[:2]] == [shown(invalid), shown(result)]
+        assert shown(bodies[3]) == shown(end)
 
 
 @pytest.mark.parametrize("script", blocks("sh"))

@@ -188,6 +188,7 @@ def test_its_bodies_are_those_that_are_sent(check_isbn: None, per: str) -> None:
     launch["callback"] |= {"url": "https://1.1.1.1/", "per": per}  # whose name need not be looked up
     if per == "batch":
         launch["inputs"].pop()
+        launch["batch_size"] = 2
     api = Api(member().key)
     answer = api.post("/v1/actions/check-isbn/run/async", launch)
     assert answer.status_code == 202, answer.content

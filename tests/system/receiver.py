@@ -44,8 +44,8 @@ def well(number: int, times: int) -> Manner:
 
 
 def badly(number: int, times: int) -> Manner:
-    """Answer 500 to a third and drop a tenth, but no callback so often that it is given up."""
-    if times >= 7:
+    """Answer 500 to a third and drop a tenth, but no callback more than four times."""
+    if times >= 4:
         return Manner.TAKE
     if number % 3 == 1:
         return Manner.REFUSE

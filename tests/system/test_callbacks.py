@@ -1,0 +1,81 @@
+"""Callbacks arrive, each result once and one end, whatever dies on the way, and whoever else is dead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from tests.system import callbacks
+from tests.system.callbacks import SENDER, squares, wait_for_callbacks
+from tests.system.faults import bring_broker_back_empty
+from tests.system.installation import PATIENCE_S, Installation, until
+from tests.system.invariants import callback_violations
+from tests.system.receiver import Receiver
+
+NUMBERS = range(100)
+
+
+def launch(installation: Installation, receiver: Receiver, **callback: str) -> str:
+    return installation.launch("square-slowly", squares(NUMBERS, 0.02), callback={"url": receiver.url, **callback})
+
+
+def assert_told(
+    installation: Installation, receiver: Receiver, runs: Sequence[str], numbers: Sequence[int] = NUMBERS
+) -> None:
+    """Wait until runs have been told of, and require that it is the truth."""
+    for run_uid in runs:
+        wait_for_callbacks(installation, receiver, run_uid, PATIENCE_S)
+        assert callback_violations(installation, run_uid, numbers, receiver) == []
+    assert receiver.wrong == []
+
+
+def test_a_sender_that_is_killed_and_a_receiver_that_misbehaves(breakable: Installation) -> None:
+    assert callbacks.survive(breakable, inputs=200, kills=3, seconds=PATIENCE_S, say=print) == []
+
+
+def test_a_dead_receiver_costs_others_nothing(breakable: Installation) -> None:
+    assert callbacks.beside_the_dead(breakable, pending=2_000, launches=4, seconds=PATIENCE_S, say=print) == []
+
+
+def test_everything_waits_for_the_sender(breakable: Installation) -> None:
+    """Runs end and are told of later, though other workers, beat and the broker are killed meanwhile."""
+    with Receiver(secret=callbacks.secret_of(breakable)) as receiver:
+        breakable.stop(SENDER)
+        runs = [launch(breakable, receiver, per=per) for per in ("input", "batch")]
+        for run_uid in runs:
+            assert breakable.wait_for_end(run_uid)["status"] == "SUCCEEDED"
+        assert receiver.requests == 0
+        for name in ("worker-runs", "worker-system", "beat"):
+            breakable.kill(name)
+        for _ in bring_broker_back_empty(breakable):
+            pass
+        breakable.restore()
+        assert_told(breakable, receiver, runs)
+
+
+def test_the_broker_is_away(breakable: Installation) -> None:
+    with Receiver(secret=callbacks.secret_of(breakable)) as receiver:
+        runs = [launch(breakable, receiver)]
+        until(lambda: len(receiver.arrivals(runs[0])) >= 20, breakable.logs)
+        for away_s in bring_broker_back_empty(breakable):
+            runs.append(launch(breakable, receiver))
+            time.sleep(away_s)
+        assert_told(breakable, receiver, runs)
+
+
+def test_nothing_is_told_of_what_was_cancelled_until_it_goes_on(breakable: Installation) -> None:
+    with Receiver(secret=callbacks.secret_of(breakable)) as receiver:
+        run_uid = launch(breakable, receiver)
+        until(lambda: len(receiver.arrivals(run_uid)) >= 20, breakable.logs)
+        assert breakable.client.post(f"/v1/runs/{run_uid}/cancel").json()["status"] == "STOPPED"
+        made = breakable.client.pages(f"/v1/runs/callbacks?run_uid={run_uid}&limit=100")
+        assert 20 <= len(made) < len(NUMBERS)
+        until(lambda: len(receiver.arrivals(run_uid)) == len(made), breakable.logs)
+        # Whoever makes callbacks has looked again by then.
+        assert_told(
+            breakable, receiver, [breakable.launch("square", squares([1]), callback={"url": receiver.url})], [1]
+        )
+        assert len(receiver.arrivals(run_uid)) == len(made)
+
+        assert breakable.client.post(f"/v1/runs/{run_uid}/resume").status_code == 200
+        assert_told(breakable, receiver, [run_uid])

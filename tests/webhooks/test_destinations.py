@@ -17,6 +17,8 @@ from webhooks import destinations
 from webhooks.destinations import check
 from webhooks.models import Destination, Receiver
 
+pytestmark = pytest.mark.usefixtures("closed")
+
 URL = "https://hooks.example/in"
 SECRET = "s3cr3t-value"
 

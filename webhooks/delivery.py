@@ -11,7 +11,8 @@ from uuid import UUID
 
 from egress import EgressError, fetch
 from rest.json import rfc3339
-from webhooks import destinations, signing
+from webhooks import signing
+from webhooks.policy import policy
 from webhooks.signing import Secrets
 
 KEPT_BYTES = 2 * 1024
@@ -59,7 +60,7 @@ def attempt(
         answer = fetch(
             "POST",
             destination_url,
-            policy=destinations.policy(),
+            policy=policy(),
             headers=sent,
             body=body,
             timeout_s=timeout_s,

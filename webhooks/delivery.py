@@ -13,7 +13,8 @@ from uuid import UUID
 
 from egress import Answer, Client, EgressError, Policy
 from rest.json import rfc3339
-from webhooks import destinations, retries, signing
+from webhooks import retries, signing
+from webhooks.policy import policy
 from webhooks.signing import Secrets
 
 TIMEOUT_S = 15.0
@@ -72,7 +73,7 @@ def attempt(
     began = time.monotonic()
     answer: Answer | None = None
     try:
-        answer = client(destinations.policy()).fetch(
+        answer = client(policy()).fetch(
             "POST", destination_url, headers=sent, body=body,
             timeout_s=timeout_s, max_bytes=TAKEN_BYTES, truncate=True, decompress=False, may_repeat=True,
         )  # fmt: skip

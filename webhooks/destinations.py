@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from egress import BadRequest, DnsFailed, EgressError, Policy, TimedOut, check_header
+from egress import BadRequest, DnsFailed, EgressError, TimedOut, check_header
 from egress.connecting import addresses_of
 from egress.resolver import resolve
 from egress.urls import Target, check_url
@@ -22,6 +22,7 @@ from rest.database import give_connection_back
 from rest.errors import BadInput
 from webhooks import receivers
 from webhooks.models import Destination
+from webhooks.policy import policy
 from workspaces.models import Workspace
 
 LOOKUP_S = 2.0
@@ -47,12 +48,6 @@ class CheckedDestination:
         return Destination(
             receiver=receiver, url=self.url, headers=[list(pair) for pair in self.headers], created_at=now
         )
-
-
-def policy() -> Policy:
-    """Return where this installation lets callbacks go."""
-    schemes = {"https", "http"} if settings.RUNYARD_CALLBACK_ALLOW_HTTP else {"https"}
-    return Policy(frozenset(schemes), allow_private=settings.RUNYARD_CALLBACK_ALLOW_PRIVATE)
 
 
 def check(url: str, headers: Mapping[str, Any], *, field: str = "callback") -> CheckedDestination:

@@ -65,6 +65,12 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
 
 
 @pytest.fixture
+def closed(settings: Any) -> None:
+    """The default: callbacks go over https, and to nobody in our own network."""
+    settings.RUNYARD_CALLBACK_ALLOW_HTTP = settings.RUNYARD_CALLBACK_ALLOW_PRIVATE = False
+
+
+@pytest.fixture
 def reachable(settings: Any) -> None:
     """Receivers on this machine may be called, over plain HTTP."""
     settings.RUNYARD_CALLBACK_ALLOW_HTTP = settings.RUNYARD_CALLBACK_ALLOW_PRIVATE = True

@@ -16,6 +16,9 @@ from tests.webhooks.refused import HEADERS, URLS
 from webhooks import destinations
 from webhooks.destinations import check
 from webhooks.models import Destination, Receiver
+from webhooks.policy import policy
+
+pytestmark = pytest.mark.usefixtures("closed")
 
 URL = "https://hooks.example/in"
 SECRET = "s3cr3t-value"
@@ -83,8 +86,7 @@ def test_what_no_setting_opens(settings: Any, host: str) -> None:
 
 
 def test_the_default_is_closed(settings: Any) -> None:
-    policy = destinations.policy()
-    assert (policy.schemes, policy.allow_private) == ({"https"}, False)
+    assert (policy().schemes, policy().allow_private) == ({"https"}, False)
 
 
 # --- Names ----------------------------------------------------------------------------------------------------

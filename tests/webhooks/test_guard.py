@@ -23,6 +23,8 @@ from webhooks import delivery, destinations
 from webhooks.delivery import Attempt
 from webhooks.signing import Secrets
 
+pytestmark = pytest.mark.usefixtures("closed")
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECRETS = Secrets("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", None, None)
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")

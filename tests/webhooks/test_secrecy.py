@@ -22,7 +22,7 @@ from tests.webhooks.conftest import Names
 from webhooks import signing
 from webhooks.models import Callback, Destination, SigningSecret
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("closed")]
 
 MARKER = "m4rk3r-0f-4-s3cr3t"
 HEADERS = {"Authorization": f"Bearer {MARKER}", "X-Token": MARKER}

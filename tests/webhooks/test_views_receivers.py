@@ -24,7 +24,7 @@ from webhooks import receivers, signing, trial
 from webhooks.models import Callback, Destination, Receiver, ReceiverStatus
 from workspaces import keys
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("closed")]
 
 LIST = "/v1/callback-receivers"
 TEST = f"{LIST}/test"

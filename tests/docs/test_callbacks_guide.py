@@ -26,6 +26,7 @@ from tests.docs import markdown
 from tests.factories import Api, member, work
 from webhooks import signing
 from webhooks.bodies import unpack
+from webhooks.delivery import Attempt
 from webhooks.models import Callback
 from webhooks.signing import Secrets
 
@@ -172,6 +173,10 @@ def shown(value: Any) -> str:
     return UID.sub("a uid", json.dumps(value, indent=1))
 
 
+def an_attempt() -> Attempt:
+    return Attempt(datetime.now(UTC), 200, "", 5, None)
+
+
 @pytest.fixture
 def check_isbn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The README's action, in the registry for one test."""
@@ -204,6 +209,10 @@ def test_its_bodies_are_those_that_are_sent(check_isbn: None, per: str) -> None:
     else:
         assert [shown(body) for body in bodies[:2]] == [shown(invalid), shown(result)]
         assert shown(bodies[3]) == shown(end)
+    listed, receivers = (json.loads(text) for text in blocks("json")[4:])
+    assert list(api.get("/v1/runs/callbacks").json()[0]) == list(listed)
+    assert list(api.get("/v1/callback-receivers").json()[0]) == list(receivers[0])
+    assert {tuple(attempt) for attempt in listed["attempts"]} == {tuple(an_attempt().shown())}
 
 
 @pytest.mark.parametrize("script", blocks("sh"))

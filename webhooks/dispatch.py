@@ -87,7 +87,7 @@ def claim(*, worker: str, room: Callable[[int], int], without: Collection[int] =
         }
         with connection.cursor() as cursor:
             cursor.execute(_CLAIM_NEWEST if turn.from_newest else _CLAIM_OLDEST, values)
-            rows = cursor.fetchall()
+            rows = sorted(cursor.fetchall())  # the oldest first; the ids differ
         receivers.end_turn(turn, probe_s=lease_s() if turn.is_probe and rows else None)
     start_by = claimed_at + lease_s() - TIMEOUT_S - RECORD_WITHIN_S
     ends_at = claimed_at + lease_s()

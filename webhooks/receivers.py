@@ -187,7 +187,8 @@ WITH RECURSIVE line AS (
             ORDER BY receiver_id, next_attempt_at LIMIT 1) AS following
 )
 SELECT receiver.id FROM line JOIN webhooks_receiver AS receiver ON receiver.id = line.receiver_id
- WHERE receiver.wakes_at IS NULL OR receiver.wakes_at > GREATEST(line.next_attempt_at, receiver.paused_until)
+ WHERE receiver.wakes_at IS NULL
+    OR receiver.wakes_at > GREATEST(line.next_attempt_at, receiver.paused_until, statement_timestamp())
 """
 
 

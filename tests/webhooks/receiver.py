@@ -91,7 +91,8 @@ def close(conversation: Conversation, received: Received) -> None:
 def reset(conversation: Conversation, received: Received) -> None:
     """Break the connection off."""
     conversation.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    conversation.socket.close()
+    conversation.hang_up()
+    raise ConnectionAbortedError  # ends the conversation
 
 
 def drip(conversation: Conversation, received: Received) -> None:

@@ -64,9 +64,9 @@ def replay(callback: Callback) -> Callback:
     """
     with transaction.atomic():
         count, key = _insert(_ONE, {"callback": callback.pk})
-    if not count:
-        raise _refusal(callback)
-    return Callback.objects.with_url().get(pk=key)
+        if not count:
+            raise _refusal(callback)
+        return Callback.objects.with_url().get(pk=key)
 
 
 def replay_failed(workspace: Workspace, *, run_uid: UUID | None = None, created_after: datetime | None = None) -> int:

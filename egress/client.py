@@ -30,6 +30,7 @@ PIECE_BYTES = 16 * 1024
 MAX_REDIRECT_BODY_BYTES = 16 * 1024
 """Read of an answer that leads on, so that its connection can be kept."""
 
+_IN_ONE_LINE = str.maketrans("\0\r\n", "   ")
 _CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -91,7 +92,7 @@ class Client:
                 answer = self._send(request, target, deadline, take)
                 location = redirects.location(target, answer) if max_redirects else None
                 if location is None:
-                    return replace(answer, redirects=tuple(passed))
+                    return replace(answer, redirects=tuple(passed)) if passed else answer
                 if len(passed) == max_redirects:
                     raise TooManyRedirects(f"The answer leads on after {max_redirects} redirects.")
                 passed.append(target.url)
@@ -209,14 +210,17 @@ def _read(response: HTTPResponse, deadline: Deadline, take: _Take) -> tuple[byte
     if not take.truncate and (response.length_remaining or 0) > take.max_bytes:
         raise TooLarge(f"The answer's body has {response.length_remaining} bytes, more than {take.max_bytes}.")
     decoder: Decoder | None = None
-    body, read = bytearray(), 0
+    body, read, is_whole = bytearray(), 0, False
     while read <= take.max_bytes and len(body) <= take.max_bytes:
-        piece = response.read(min(PIECE_BYTES, take.max_bytes + 1 - read))
-        deadline.remaining_s()  # what the shutdown ended looks like the end of a body
-        if not piece:
+        if is_whole:
             if decoder is not None:
                 decoder.finish()
             return bytes(body), False
+        piece = response.read(min(PIECE_BYTES, take.max_bytes + 1 - read))
+        deadline.remaining_s()  # what the shutdown ended looks like the end of a body
+        is_whole = not piece or response.length_remaining == 0
+        if not piece:
+            continue
         if decoder is None:
             decoder = decoder_for(response.headers.get("content-encoding", "") if take.decompress else "")
         read += len(piece)
@@ -242,4 +246,4 @@ def _failures_told(target: Target, deadline: Deadline) -> Iterator[None]:
 
 def _in_one_line(text: str) -> str:
     """Return a header's value without what it may not hold (RFC 9110, section 5.5): those characters become spaces."""
-    return "".join(" " if character in "\0\r\n" else character for character in text)
+    return text.translate(_IN_ONE_LINE)

@@ -11,7 +11,18 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
 from actions import ActionDefinition, ActionError, action
-from runs import callback_bodies, callbacks, cancellation, checkpoint, deletion, dispatch, outbox, recovery, tasks
+from runs import (
+    callback_bodies,
+    callbacks,
+    cancellation,
+    checkpoint,
+    deletion,
+    dispatch,
+    doorbell,
+    outbox,
+    recovery,
+    tasks,
+)
 from runs.checkpoint import LeaseLost, Outcome
 from runs.leases import Lease
 from runs.lifecycle import By
@@ -230,7 +241,8 @@ def test_finding_what_is_next_costs_little_whatever_is_open_and_held(acme: Membe
 def test_the_task_has_them_sent_and_comes_again(
     acme: Member, double: ActionDefinition, bell: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runs.doorbell._silent_until", 0.0)
+    monkeypatch.setattr(doorbell, "_silent_until", 0.0)
+    monkeypatch.setattr(doorbell, "_waits_until", {})
     bell.delete("webhooks")
     tasks.announce()
     assert bell.llen("webhooks") == 0

@@ -18,8 +18,9 @@ pytestmark = pytest.mark.timeout(300)
 NUMBERS = range(100)
 
 
-def launch(installation: Installation, receiver: Receiver, **callback: str) -> str:
-    return installation.launch("square-slowly", squares(NUMBERS, 0.02), callback={"url": receiver.url, **callback})
+def launch(installation: Installation, receiver: Receiver, *, per: str = "input", input_s: float = 0.02) -> str:
+    callback = {"url": receiver.url, "per": per}
+    return installation.launch("square-slowly", squares(NUMBERS, input_s), callback=callback)
 
 
 def assert_told(
@@ -68,11 +69,11 @@ def test_the_broker_is_away(breakable: Installation) -> None:
 
 def test_nothing_is_told_of_what_was_cancelled_until_it_goes_on(breakable: Installation) -> None:
     with Receiver(secret=callbacks.secret_of(breakable)) as receiver:
-        run_uid = launch(breakable, receiver)
-        until(lambda: len(receiver.arrivals(run_uid)) >= 20, breakable.logs)
+        run_uid = launch(breakable, receiver, input_s=0.1)
+        until(lambda: len(receiver.arrivals(run_uid)) >= 5, breakable.logs)
         assert breakable.client.post(f"/v1/runs/{run_uid}/cancel").json()["status"] == "STOPPED"
         made = breakable.client.pages(f"/v1/runs/callbacks?run_uid={run_uid}&limit=100")
-        assert 20 <= len(made) < len(NUMBERS)
+        assert 5 <= len(made) < len(NUMBERS)
         until(lambda: len(receiver.arrivals(run_uid)) == len(made), breakable.logs)
         # Whoever makes callbacks has looked again by then.
         assert_told(

@@ -28,7 +28,7 @@ from webhooks import delivery, dispatch, pausing, sender, signing
 from webhooks.models import Callback, ReceiverStatus
 from workspaces.models import Workspace
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("reachable")]
 Sending = Callable[..., None]
 
 

@@ -11,7 +11,8 @@ from celery import current_app
 
 from webhooks import recovery, sender, tasks
 
-pytestmark = pytest.mark.django_db  # a task looks whether it is migrated
+# A task looks whether it is migrated.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("reachable")]
 QUEUE = "webhooks"
 
 

@@ -18,7 +18,7 @@ from webhooks import recovery
 from webhooks.models import Callback
 from workspaces.models import Workspace
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("reachable")]
 
 
 @pytest.fixture

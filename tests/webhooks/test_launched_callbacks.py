@@ -97,11 +97,14 @@ def test_a_run_shows_its_callback_without_headers_and_so_does_the_admin(api: Api
         assert MARKER not in told.content.decode()
 
 
+@pytest.mark.usefixtures("reachable")
 @pytest.mark.django_db(transaction=True)
 def test_what_failed_is_sent_again_as_it_was(api: Api, sending: Callable[..., Any], settings: Any) -> None:
     settings.RUNYARD_CALLBACK_RETRY_SCALE = 1e-6
     with Receiver(answer(410)) as receiver:
-        run = launch(api, 3, url=receiver.url("/in"), headers={"X-Key": MARKER}).json()
+        launched = launch(api, 3, url=receiver.url("/in"), headers={"X-Key": MARKER})
+        assert launched.status_code == 202, launched.content
+        run = launched.json()
         work()
         while callbacks.announce():
             pass

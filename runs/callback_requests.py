@@ -13,10 +13,10 @@ from webhooks.destinations import CheckedDestination
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedCallback:
-    """Where to call back, about what and how, its shape checked (contract section 3)."""
+    """Where to call back, about what and how, its shape checked (contract section 3). URL and headers print nowhere."""
 
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     on: str = CallbackOn.ALL
     per: str = CallbackPer.INPUT
 

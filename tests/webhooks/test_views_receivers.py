@@ -182,15 +182,15 @@ def test_so_is_nobody_who_answers(api: Api, reachable: None) -> None:
     assert shown["error"]
 
 
-@pytest.mark.parametrize("url", URLS.values(), ids=URLS)
-def test_a_url_that_no_callback_may_have(api: Api, url: str) -> None:
-    assert refused(api.post(TEST, {"url": url}), 400, "BAD_INPUT") == {"field": "url"}
+def test_urls_that_no_callback_may_have(api: Api) -> None:
+    for name, url in URLS.items():
+        assert refused(api.post(TEST, {"url": url}), 400, "BAD_INPUT") == {"field": "url"}, name
 
 
-@pytest.mark.parametrize(("name", "value"), HEADERS, ids=[f"{name!r}: {value!r}"[:40] for name, value in HEADERS])
-def test_a_header_that_no_callback_may_have(api: Api, name: str, value: Any) -> None:
-    answer = api.post(TEST, {"url": "https://8.8.8.8/", "headers": {name: value}})
-    assert refused(answer, 400, "BAD_INPUT") == {"field": f"headers.{name}"}
+def test_headers_that_no_callback_may_have(api: Api) -> None:
+    for name, value in HEADERS:
+        answer = api.post(TEST, {"url": "https://8.8.8.8/", "headers": {name: value}})
+        assert refused(answer, 400, "BAD_INPUT") == {"field": f"headers.{name}"}, (name, value)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Which callback of those in this process a thread sends next, so that no slow receiver takes all threads.
 
 A receiver may hold at most as many threads as are free: alone it gets half of them, two get a third each, and one that
-comes when others hold theirs gets half of what they left. This is the dynamic threshold of Choudhury and Hahne ("Dynamic queue length
-thresholds for shared-memory packet switches", 1998), with threads for memory. Receivers take turns.
+comes when others hold theirs gets half of what they left. This is the dynamic threshold of Choudhury and Hahne
+("Dynamic queue length thresholds for shared-memory packet switches", 1998), with threads for memory. Receivers take
+turns.
 
 Nothing here waits or locks: `webhooks.sender` does.
 """

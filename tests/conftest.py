@@ -10,6 +10,8 @@ Hypothesis tries the same examples each time, so that a change is judged by what
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -47,3 +49,23 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the servers, whatever the outcome."""
     if started := config.stash.get(servers, None):
         started.stop()
+
+
+@pytest.fixture
+def side_by_side() -> Callable[..., list[Any]]:
+    """Call functions at once, each in a thread with a database connection of its own; return what they returned."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from django.db import connection
+
+    def call(function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    def run(*functions: Callable[[], Any]) -> list[Any]:
+        with ThreadPoolExecutor(len(functions)) as pool:
+            return [future.result(timeout=30) for future in [pool.submit(call, one) for one in functions]]
+
+    return run

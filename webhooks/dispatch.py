@@ -120,8 +120,8 @@ _TOLD = "told AS (SELECT * FROM unnest(%(ids)s::bigint[], %(claims)s::int[]) AS 
 
 _RECORD = f"""
 WITH told AS MATERIALIZED (
-    SELECT * FROM unnest(%(ids)s::bigint[], %(claims)s::int[], %(statuses)s::text[], %(delays)s::float8[],
-                         %(attempts)s::jsonb[]) AS told (id, claim, status, delay_s, attempt)
+    SELECT * FROM jsonb_to_recordset(%s::jsonb)
+                  AS told (id bigint, claim int, status text, delay_s float8, attempt jsonb)
 ), held AS MATERIALIZED ({_LOCK_HELD})
 UPDATE webhooks_callback AS callback
    SET status = told.status, attempts = callback.attempts || told.attempt, leased_until = NULL, worker = '',
@@ -152,22 +152,28 @@ def record(outcomes: Sequence[Outcome]) -> Recorded:
 
 
 def _record_attempts(attempted: Sequence[tuple[Outcome, Attempt]]) -> tuple[set[int], set[int]]:
-    rows = [(outcome.claim, *_following(outcome.claim, attempt), attempt) for outcome, attempt in attempted]
-    values = {
-        **_names_of([claim for claim, _, _, _ in rows]),
-        "statuses": [status.value for _, status, _, _ in rows],
-        "delays": [delay_s for _, _, delay_s, _ in rows],
-        "attempts": [json.dumps(attempt.shown()) for _, _, _, attempt in rows],
-    }
+    # As one text, because quotes in an array of texts are escaped one by one, in Python.
+    told = json.dumps([_told(outcome.claim, attempt) for outcome, attempt in attempted])
     results: dict[int, list[Result]] = defaultdict(list)
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(_RECORD, values)
+            cursor.execute(_RECORD, [told])
             done = {row[0] for row in cursor.fetchall()}
-        for claim, _, _, attempt in rows:
-            if claim.callback_id in done:
-                results[claim.receiver_id].append(Result(attempt, claim.is_probe))
+        for outcome, attempt in attempted:
+            if outcome.claim.callback_id in done:
+                results[outcome.claim.receiver_id].append(Result(attempt, outcome.claim.is_probe))
         return done, receivers.note(results) if results else set()
+
+
+def _told(claim: Claim, attempt: Attempt) -> dict[str, Any]:
+    status, delay_s = _following(claim, attempt)
+    return {
+        "id": claim.callback_id,
+        "claim": claim.number,
+        "status": status.value,
+        "delay_s": delay_s,
+        "attempt": attempt.shown(),
+    }
 
 
 def _following(claim: Claim, attempt: Attempt) -> tuple[CallbackStatus, float | None]:

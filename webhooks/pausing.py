@@ -8,7 +8,7 @@ is about the one callback.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from webhooks import retries
 from webhooks.delivery import Attempt
@@ -45,17 +45,17 @@ class Standing:
 
     def after(self, attempt: Attempt, *, is_probe: bool) -> Standing:
         """Return what is known once an attempt has ended."""
-        told = replace(self, success_rate=_moved(self.success_rate, attempt.is_success))
+        rate = _moved(self.success_rate, attempt.is_success)
         if attempt.is_success:
-            return replace(told, status=ReceiverStatus.OK, failures_in_row=0, pause_s=None)
-        told = replace(told, last_error=(attempt.error or "")[:MAX_ERROR_LENGTH])
+            return Standing(ReceiverStatus.OK, 0, rate, self.last_error)
         counts = speaks_against(attempt) and (is_probe or not self.is_paused)
         failures = self.failures_in_row + 1 if counts else self.failures_in_row
+        error = (attempt.error or "")[:MAX_ERROR_LENGTH]
         if self.is_paused:
-            return replace(told, failures_in_row=failures, pause_s=_pause_s(failures) if is_probe else self.pause_s)
+            return Standing(self.status, failures, rate, error, _pause_s(failures) if is_probe else self.pause_s)
         if failures < FAILURES_IN_ROW:
-            return replace(told, failures_in_row=failures)
-        return replace(told, status=ReceiverStatus.PAUSED, failures_in_row=failures, pause_s=_pause_s(failures))
+            return Standing(self.status, failures, rate, error)
+        return Standing(ReceiverStatus.PAUSED, failures, rate, error, _pause_s(failures))
 
 
 def _moved(rate: float | None, is_success: bool) -> float:

@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import structlog
 from django.conf import settings
@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from webhooks import delivery, dispatch
 from webhooks.delivery import Attempt
-from webhooks.dispatch import Claim, Outcome
+from webhooks.dispatch import Outcome
 from webhooks.lines import Lines
 from webhooks.parcels import Parcel, Reader
 from webhooks.recorder import Recorder
@@ -44,6 +44,7 @@ class Sender:
         self._lines = Lines(threads)
         self._under_way: dict[int, Parcel] = {}
         self._threads = self._idle = 0
+        self._wanted: Collection[int] | None = ()  # receivers whose room the slice waits for; None: of any
         self._is_stopping = False
         self._recorder = Recorder(self._done)
 
@@ -58,22 +59,20 @@ class Sender:
         found = False
         self._hand_back_stale()
         while (left_s := stop_at - time.monotonic()) > 0 and not self._is_stopping:
-            claims = self._claim()
+            with self._lock:
+                full, free = self._lines.full(), self._lines.free
+            claims = dispatch.claim(worker=self._worker, room=self._room, without=full) if free else None
             found = found or claims is not None
             if claims:
                 self._start(self._reader.read(claims, now=timezone.now()))
                 continue
             with self._lock:
-                if claims is None and self._lines.is_empty:
+                if claims is None and not full and self._lines.is_empty:
                     break
+                self._wanted = full if free else None
                 self._has_room.wait(min(left_s, LOOK_S if claims is None else LOOK_AGAIN_S))
+                self._wanted = ()
         return found or not self._lines.is_empty
-
-    def _claim(self) -> list[Claim] | None:
-        """Claim for one receiver, if there is room for any: see `dispatch.claim`."""
-        with self._lock:
-            full, free = self._lines.full(), self._lines.free
-        return dispatch.claim(worker=self._worker, room=self._room, without=full) if free else None
 
     def _start(self, parcels: Sequence[Parcel]) -> None:
         with self._lock:
@@ -82,8 +81,14 @@ class Sender:
             self._has_work.notify(len(parcels))
             missing = max(0, min(len(parcels) - self._idle, self._most_threads - self._threads))
             self._threads += missing
-        for _ in range(missing):
-            threading.Thread(target=self._run, name="callbacks", daemon=True).start()
+        for started in range(missing):
+            try:
+                threading.Thread(target=self._run, name="callbacks", daemon=True).start()
+            except RuntimeError as error:  # the system has no more: those that there are go on
+                log.warning("threads_not_started", count=missing - started, error=str(error))
+                with self._lock:
+                    self._threads -= missing - started
+                break
 
     def _room(self, receiver_id: int) -> int:
         with self._lock:
@@ -118,8 +123,7 @@ class Sender:
             self._under_way[parcel.claim.callback_id] = parcel
             if self._idle and self._lines.has_next():
                 self._has_work.notify()
-            if self._lines.room(parcel.claim.receiver_id):
-                self._has_room.notify()
+            self._tell_room(parcel.claim.receiver_id)
             return parcel
         return None
 
@@ -127,8 +131,15 @@ class Sender:
         self._under_way.pop(parcel.claim.callback_id, None)
         self._lines.end(parcel, outcome.attempt)
         self._recorder.put(outcome)
-        if self._is_stopping or self._lines.is_empty or self._lines.room(parcel.claim.receiver_id):
+        if self._is_stopping or self._lines.is_empty:
             self._has_room.notify_all()
+        else:
+            self._tell_room(parcel.claim.receiver_id)
+
+    def _tell_room(self, receiver_id: int) -> None:
+        """Wake the slice if it waits for this: it would ask the database in vain after each callback that ends."""
+        if (self._wanted is None or receiver_id in self._wanted) and self._lines.room(receiver_id):
+            self._has_room.notify()
 
     # --- What became of it
 
@@ -139,6 +150,8 @@ class Sender:
                 self._hand_back(self._lines.take_back(receiver_id))
             for receiver_id in receiver_ids:
                 self._lines.forgive(receiver_id)
+            if self._lines.has_next():
+                self._has_work.notify()
             self._has_room.notify_all()
 
     def _hand_back(self, parcels: list[Parcel]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,23 +101,3 @@ def no_live_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     live._places.cache_clear()
     yield
     live._places.cache_clear()
-
-
-@pytest.fixture
-def side_by_side() -> Callable[..., list[Any]]:
-    """Call functions at once, each in a thread with a database connection of its own; return what they returned."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from django.db import connection
-
-    def call(function: Callable[[], Any]) -> Any:
-        try:
-            return function()
-        finally:
-            connection.close()
-
-    def run(*functions: Callable[[], Any]) -> list[Any]:
-        with ThreadPoolExecutor(len(functions)) as pool:
-            return [future.result(timeout=30) for future in [pool.submit(call, one) for one in functions]]
-
-    return run

@@ -91,23 +91,3 @@ def sending() -> Iterator[Callable[..., Any]]:
 
     yield send_until
     sender.stop(patience_s=0)
-
-
-@pytest.fixture
-def side_by_side() -> Callable[..., list[Any]]:
-    """Call functions at once, each in a thread with a database connection of its own; return what they returned."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from django.db import connection
-
-    def call(function: Callable[[], Any]) -> Any:
-        try:
-            return function()
-        finally:
-            connection.close()
-
-    def run(*functions: Callable[[], Any]) -> list[Any]:
-        with ThreadPoolExecutor(len(functions)) as pool:
-            return [future.result(timeout=30) for future in [pool.submit(call, one) for one in functions]]
-
-    return run

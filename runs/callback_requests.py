@@ -16,7 +16,7 @@ class AskedCallback:
     """Where to call back, about what and how, its shape checked (contract section 3)."""
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # they may be secrets
     on: str = CallbackOn.ALL
     per: str = CallbackPer.INPUT
 

@@ -82,7 +82,7 @@ class CallbackBody(StrictBody):
     """The field `callback` of a launch (contract section 3); `webhooks.destinations` checks URL and headers."""
 
     url: str
-    headers: dict[str, str] = {}
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
     on: Literal["all", "final"] = "all"
     per: Literal["input", "batch"] = "input"
 

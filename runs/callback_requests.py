@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from rest.database import give_connection_back
 from runs.models import CallbackOn, CallbackPer, Run, RunCallback
 from webhooks import destinations
 from webhooks.destinations import CheckedDestination
@@ -15,8 +14,8 @@ from webhooks.destinations import CheckedDestination
 class AskedCallback:
     """Where to call back, about what and how, its shape checked (contract section 3)."""
 
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # they may be secrets
+    url: str = field(repr=False)  # it may hold secrets, and so may the headers
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     on: str = CallbackOn.ALL
     per: str = CallbackPer.INPUT
 
@@ -26,7 +25,6 @@ class AskedCallback:
         Raises:
             BadInput: it may not be made.
         """
-        give_connection_back()
         return CheckedCallback(self, destinations.check(self.url, self.headers, field="callback"))
 
 

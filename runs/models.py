@@ -2,8 +2,8 @@
 
 The tables are written by one module each: `launch` makes a run and all it starts with, `lifecycle` moves a run's
 status, `dispatch` a batch's, `checkpoint` appends results and moves the counters, which `resumption` takes back for
-what runs again, and `dependencies` whom a run waits for. `deletion` takes a run away. Querysets here ask and never
-change.
+what runs again, `dependencies` whom a run waits for, and `outbox` what is to be called back. `deletion` takes a run
+away. Querysets here ask and never change.
 """
 
 from __future__ import annotations

@@ -81,8 +81,8 @@ class LiveBody(LaunchBody):
 class CallbackBody(StrictBody):
     """The field `callback` of a launch (contract section 3); `webhooks.destinations` checks URL and headers."""
 
-    url: str
-    headers: dict[str, str] = {}
+    url: Annotated[str, Field(repr=False)]
+    headers: Annotated[dict[str, str], Field(repr=False)] = {}
     on: Literal["all", "final"] = "all"
     per: Literal["input", "batch"] = "input"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from actions import ActionDefinition, ActionError, action
@@ -236,6 +237,16 @@ def test_finding_what_is_next_costs_little_whatever_is_open_and_held(acme: Membe
     assert "'Rows Removed by Filter': 3000" not in plan
     assert outbox.runs_after(0, limit=32) == [run.pk]
     assert outbox.runs_after(run.pk, limit=32) == []
+
+
+@pytest.mark.parametrize("per", ["input", "batch"])
+def test_an_entry_takes_few_queries_whatever_it_holds(mixed: Callable[..., Run], per: str) -> None:
+    mixed(per=per)
+    while OutboxEntry.objects.exists():
+        with CaptureQueriesContext(connection) as queries:
+            assert callbacks.announce(slice_s=0)
+        # Which runs, at the end of the table twice; the entry and its run, its results or inputs, and its end.
+        assert sum("runs_" in query["sql"] for query in queries) <= 5
 
 
 def test_the_task_has_them_sent_and_comes_again(

@@ -23,13 +23,11 @@ def launch(installation: Installation, receiver: Receiver, *, per: str = "input"
     return installation.launch("square-slowly", squares(NUMBERS, input_s), callback=callback)
 
 
-def assert_told(
-    installation: Installation, receiver: Receiver, runs: Sequence[str], numbers: Sequence[int] = NUMBERS
-) -> None:
+def assert_told(installation: Installation, receiver: Receiver, runs: Sequence[str]) -> None:
     """Wait until runs have been told of, and require that it is the truth."""
     for run_uid in runs:
         wait_for_callbacks(installation, receiver, run_uid, PATIENCE_S)
-        assert callback_violations(installation, run_uid, numbers, receiver) == []
+        assert callback_violations(installation, run_uid, NUMBERS, receiver) == []
     assert receiver.wrong == []
 
 
@@ -41,20 +39,27 @@ def test_a_dead_receiver_costs_others_nothing(breakable: Installation) -> None:
     assert callbacks.beside_the_dead(breakable, pending=2_000, launches=4, seconds=PATIENCE_S, say=print) == []
 
 
-def test_everything_waits_for_the_sender(breakable: Installation) -> None:
-    """Runs end and are told of later, though other workers, beat and the broker are killed meanwhile."""
+def test_what_is_in_the_outbox_waits(breakable: Installation) -> None:
+    """For its worker, though the broker forgets all messages; and what a person cancelled waits until it goes on."""
     with Receiver(secret=callbacks.secret_of(breakable)) as receiver:
-        breakable.stop(SENDER)
-        runs = [launch(breakable, receiver, per=per) for per in ("input", "batch")]
-        for run_uid in runs:
+        breakable.kill(SENDER)
+        cancelled = launch(breakable, receiver, input_s=0.1)
+        ended = [launch(breakable, receiver, per=per) for per in ("input", "batch")]
+        breakable.wait_for(cancelled, lambda run: run["succeeded_count"] > 0)
+        assert breakable.client.post(f"/v1/runs/{cancelled}/cancel").json()["status"] == "STOPPED"
+        for run_uid in ended:
             assert breakable.wait_for_end(run_uid)["status"] == "SUCCEEDED"
         assert receiver.requests == 0
-        for name in ("worker-runs", "worker-system", "beat"):
-            breakable.kill(name)
         for _ in bring_broker_back_empty(breakable):
             pass
         breakable.restore()
-        assert_told(breakable, receiver, runs)
+        last = launch(breakable, receiver)
+        assert_told(breakable, receiver, [*ended, last])  # whoever makes callbacks has looked at all by then
+        assert receiver.arrivals(cancelled) == []
+        assert breakable.client.get(f"/v1/runs/callbacks?run_uid={cancelled}").json() == []
+
+        assert breakable.client.post(f"/v1/runs/{cancelled}/resume").status_code == 200
+        assert_told(breakable, receiver, [cancelled])
 
 
 def test_the_broker_is_away(breakable: Installation) -> None:
@@ -65,19 +70,3 @@ def test_the_broker_is_away(breakable: Installation) -> None:
             runs.append(launch(breakable, receiver))
             time.sleep(away_s)
         assert_told(breakable, receiver, runs)
-
-
-def test_nothing_is_told_of_what_was_cancelled_until_it_goes_on(breakable: Installation) -> None:
-    with Receiver(secret=callbacks.secret_of(breakable)) as receiver:
-        breakable.stop(SENDER)  # so that there is something in the outbox
-        run_uid = launch(breakable, receiver, input_s=0.1)
-        breakable.wait_for(run_uid, lambda run: run["succeeded_count"] > 0)
-        assert breakable.client.post(f"/v1/runs/{run_uid}/cancel").json()["status"] == "STOPPED"
-        breakable.start(SENDER)
-        other = breakable.launch("square", squares([1]), callback={"url": receiver.url})
-        assert_told(breakable, receiver, [other], [1])  # whoever makes callbacks has looked by then
-        assert receiver.arrivals(run_uid) == []
-        assert breakable.client.get(f"/v1/runs/callbacks?run_uid={run_uid}").json() == []
-
-        assert breakable.client.post(f"/v1/runs/{run_uid}/resume").status_code == 200
-        assert_told(breakable, receiver, [run_uid])

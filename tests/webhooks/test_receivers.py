@@ -74,6 +74,14 @@ def test_a_receiver_that_keeps_failing_is_paused_and_nothing_else_is_sent(worksp
     assert receiver_of(waiting[0]).wakes_at == receiver.paused_until
 
 
+def test_a_pause_holds_whatever_wakes_a_receiver(workspace: Workspace) -> None:
+    waiting = paused(workspace)
+    Receiver.objects.update(wakes_at=timezone.now() - timedelta(seconds=1))
+    assert dispatch.claim(worker="me", room=lambda receiver_id: 9) is None
+    assert statuses() == {"PENDING": 15}
+    assert receiver_of(waiting[0]).served_at is not None
+
+
 def test_one_probe_at_a_time_and_each_pause_is_longer(workspace: Workspace) -> None:
     waiting = paused(workspace)
     for expected_s in (10, 20, 40):

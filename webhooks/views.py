@@ -23,6 +23,7 @@ from webhooks.serializers import (
     CallbackSerializer,
     NoBody,
     ReceiverSerializer,
+    RotationBody,
     TrialBody,
     read_bulk_replay_body,
     shown_secrets,
@@ -143,8 +144,8 @@ class WebhookSecretRotate(ApiView):
     write_scope = Scope.MANAGE
 
     def post(self, request: Request) -> Response:
-        read_strictly(request.data, NoBody, "a rotation")
-        return _secrets(signing.rotate(caller_of(request).workspace.pk, now=timezone.now()))
+        asked = read_strictly(request.data, RotationBody, "a rotation")
+        return _secrets(signing.rotate(caller_of(request).workspace.pk, now=timezone.now(), force=asked.force))
 
 
 def _secrets(secrets: Secrets) -> Response:

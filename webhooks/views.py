@@ -88,9 +88,9 @@ class BulkReplay(ApiView):
         claim = idempotency.read_claim(request, "callbacks/replay", now=timezone.now())
 
         def store() -> FirstAnswer:
-            count = replay_failed(workspace, run_uid=run_uid, created_after=created_after)
+            replayed = replay_failed(workspace, run_uid=run_uid, created_after=created_after)
             # Many callbacks are no one thing to name, and the answer says all there is to say of them.
-            return FirstAnswer(uuid7(), 202, {}, dumps({"count": count}))
+            return FirstAnswer(uuid7(), 202, {}, dumps({"count": replayed.count, "remaining": replayed.remaining}))
 
         return _answer(idempotency.once(claim, store))
 

@@ -32,6 +32,12 @@ SETTINGS = {
     "max_wal_size": "2GB",
     "wal_compression": "on",
     "jit": "off",
+    # Values are bound by the client, so a statement in the log holds what was stored: headers of callbacks, secrets.
+    # Terse leaves out what else quotes it: the row that failed, a line of a COPY, the statements of a deadlock.
+    "log_min_error_statement": "panic",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",
     "log_timezone": "UTC",
     "timezone": "UTC",
 }

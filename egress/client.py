@@ -134,6 +134,7 @@ class Client:
         self, connection: Connection, request: Request, target: Target, deadline: Deadline, take: _Take
     ) -> Answer:
         is_reusable = False
+        response: HTTPResponse | None = None
         try:
             with _failures_told(target, deadline):
                 deadline.guard(connection.sock)
@@ -142,6 +143,9 @@ class Client:
                         take = _Take(MAX_REDIRECT_BODY_BYTES, truncate=True, decompress=False)
                     body, is_truncated = _read(response, deadline, take)
             is_reusable = not (is_truncated or connection.is_closed or request.is_for_its_connection)
+        except EgressError as error:
+            error.status = None if response is None else response.status
+            raise
         finally:
             if is_reusable:
                 self._kept.keep(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import http
 import http.client
 import io
 import logging
@@ -78,6 +79,17 @@ class _BoundedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self.fp = self._head = _Head(self.fp.detach())
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Return the status line of the final answer, or of one that switches protocols (RFC 9110, section 15.2).
+
+        http.client itself reads over 100 only. The bound on the head is for all of them together.
+        """
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
 
     def begin(self) -> None:
         super().begin()

@@ -6,9 +6,13 @@ from typing import ClassVar
 
 
 class EgressError(Exception):
-    """A request that got no answer. `code` is stable and `message` is for people; neither holds a header or a body."""
+    """A request that got no answer. `code` is stable and `message` is for people; neither holds a header or a body.
+
+    `status` is that of an answer which began and did not come to its end.
+    """
 
     code: ClassVar[str] = "EGRESS_FAILED"
+    status: int | None = None
 
     def __init__(self, message: str) -> None:
         self.message = message

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+import structlog
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 
@@ -14,6 +15,11 @@ from runs.models import TERMINAL, Run, RunCallback, RunStatus
 from webhooks import removal
 from webhooks.models import Destination
 from workspaces import idempotency
+
+log = structlog.get_logger(__name__)
+
+CALLBACKS_WAIT = timedelta(days=7)
+"""For which an old run is kept beyond its time while a callback of it is still to arrive: a receiver may come back."""
 
 DELETABLE = TERMINAL | {RunStatus.STOPPED}
 
@@ -68,22 +74,29 @@ def _check_called_back(held: Run) -> None:
 def delete_old(run: Run, *, ended_before: datetime) -> bool:
     """Delete a run in the same way if it ended before then and has not gone on since, nor is in anybody's hands.
 
-    Returns whether this call did it.
+    One with callbacks that are still to arrive stays for `CALLBACKS_WAIT` more; what is dropped then is logged. Returns
+    whether this call did it.
     """
     try:
         with transaction.atomic():
             _wait_little()
             held = hold(run).run
-            is_old = held.status in TERMINAL and held.finished_at is not None and held.finished_at < ended_before
-            if is_old:
-                _delete(held)
-            return is_old
+            if held.status not in TERMINAL or held.finished_at is None or held.finished_at >= ended_before:
+                return False
+            # In this order, as above.
+            unmade, undelivered = outbox.is_open(held.pk), removal.count_undelivered(held.uid)
+            if (unmade or undelivered) and held.finished_at >= ended_before - CALLBACKS_WAIT:
+                return False
+            _delete(held)
     except NotFound:
         return False
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
             return False
         raise
+    if unmade or undelivered:
+        log.warning("callbacks_dropped", run_uid=str(held.uid), count=undelivered, has_more_to_make=unmade)
+    return True
 
 
 def _wait_little() -> None:

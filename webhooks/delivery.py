@@ -25,7 +25,11 @@ GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one POST. `http_status` and `http_response` are None where there was no answer to its end."""
+    """What came of one POST.
+
+    `http_status` is None where no answer began, and `http_response` also where it broke off or was late: then there are
+    both a status, 200 even, and an error.
+    """
 
     at: datetime
     http_status: int | None
@@ -72,6 +76,7 @@ def attempt(
     ]
     began = time.monotonic()
     answer: Answer | None = None
+    status: int | None = None
     try:
         answer = client(policy()).fetch(
             "POST", destination_url, headers=sent, body=body,
@@ -79,10 +84,10 @@ def attempt(
         )  # fmt: skip
         error = _error_of(answer.status)
     except EgressError as failure:
-        error = failure.message
+        status, error = failure.status, failure.message
     duration_ms = round((time.monotonic() - began) * 1000)
     if answer is None:
-        return Attempt(now, None, None, duration_ms, error)
+        return Attempt(now, status, None, duration_ms, error)
     answered_at = now + timedelta(milliseconds=duration_ms)
     asked = retries.retry_after_s(answer.header("retry-after"), now=answered_at) if error else None
     return Attempt(now, answer.status, text_of(answer.body), duration_ms, error, asked)

@@ -16,6 +16,7 @@ from django.conf import settings
 
 from egress import BadRequest, DnsFailed, EgressError, TimedOut, check_header
 from egress.connecting import addresses_of
+from egress.request import OURS
 from egress.resolver import resolve
 from egress.urls import Target, check_url
 from rest.database import give_connection_back
@@ -27,7 +28,9 @@ from workspaces.models import Workspace
 
 LOOKUP_S = 2.0
 OURS_BY_PREFIX = ("content-", "proxy-", "webhook-")
-"""Headers that describe the body, are for a proxy, or carry the signature. `egress.request.OURS` has the others."""
+"""Headers that describe the body, are for a proxy, or carry the signature."""
+OURS_BY_NAME = OURS | {"user-agent"}
+"""Headers that frame the request, and the one that tells receivers who sends it."""
 SHOWN_NAME_LENGTH = 100
 
 
@@ -111,8 +114,11 @@ def _reason_against(name: str, value: Any, named: set[str]) -> str | None:
     except BadRequest as error:
         return error.message
     # Servers that hand headers on as variables read an underscore as the hyphen it stands for there.
-    if name.lower().replace("_", "-").startswith(OURS_BY_PREFIX):
+    read = name.lower().replace("_", "-")
+    if read.startswith(OURS_BY_PREFIX):
         return "Content-*, Proxy-* and webhook-* are not the caller's to send."
+    if read in OURS_BY_NAME:
+        return "the header is not the caller's to send."
     if name.lower() in named:
         return "the header is there twice, in another case."
     return None

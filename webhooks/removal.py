@@ -14,6 +14,11 @@ def has_undelivered(run_uid: UUID) -> bool:
     return Callback.objects.of_run(run_uid).undelivered().exists()
 
 
+def count_undelivered(run_uid: UUID) -> int:
+    """Return how many callbacks of the run are still to arrive."""
+    return Callback.objects.of_run(run_uid).undelivered().count()
+
+
 def remove(run_uid: UUID) -> None:
     """Delete the run's callbacks and their bodies, in the caller's transaction. One that is being sent may arrive."""
     with connection.cursor() as cursor:

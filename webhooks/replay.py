@@ -8,6 +8,7 @@ is itself the one to replay next. So asking twice doubles nothing.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,8 +20,8 @@ from webhooks import receivers
 from webhooks.models import Callback, CallbackStatus
 from workspaces.models import Workspace
 
-MAX_AT_ONCE = 200_000
-"""Of a bulk, oldest first: more than one run has, and some seconds of work. Asking again replays the next."""
+MAX_AT_ONCE = 10_000
+"""Of a bulk, oldest first: some seconds of a request. Asking again replays the next."""
 
 # A UUID of version 7: its time in milliseconds over the random bits of one of version 4, whose version becomes 7.
 _UUID7 = """encode(set_bit(set_bit(overlay(
@@ -29,18 +30,19 @@ _UUID7 = """encode(set_bit(set_bit(overlay(
 ), 52, 1), 53, 1), 'hex')::uuid"""
 
 _COPIED = "ref_uid, workspace_id, receiver_id, destination_id, body_pack_id, body_position, run_uid, batch_uid"
-_FOUND = f"FROM webhooks_callback WHERE {{condition}} ORDER BY created_at, id LIMIT {MAX_AT_ONCE}"
-# Who deletes a run's callbacks deletes its packs first: those that are kept here stay until the replays are committed.
-_KEEP = f"""
-SELECT id FROM webhooks_bodypack WHERE id IN (SELECT body_pack_id {_FOUND}) ORDER BY id FOR KEY SHARE
+_FIND = """
+SELECT id, body_pack_id, count(*) OVER ()
+  FROM webhooks_callback WHERE {condition} ORDER BY created_at, id LIMIT %(limit)s
 """
+# Who deletes a run's callbacks deletes its packs first: those that are kept here stay until the replays are committed.
+_KEEP = "SELECT id FROM webhooks_bodypack WHERE id = ANY(%(packs)s) ORDER BY id FOR KEY SHARE"
 _INSERT = f"""
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS moment), replayed AS (
     INSERT INTO webhooks_callback
         (uid, parent_uid, {_COPIED}, status, claim, worker, next_attempt_at, attempts, created_at)
     SELECT {_UUID7}, uid, {_COPIED}, 'PENDING', 0, '', moment, '[]', moment
-      FROM (SELECT uid, {_COPIED} {_FOUND}) AS found, clock
-     WHERE body_pack_id = ANY(%(kept)s)
+      FROM (SELECT uid, {_COPIED} FROM webhooks_callback WHERE id = ANY(%(found)s) ORDER BY created_at, id) AS found,
+           clock
     RETURNING id, receiver_id
 )
 SELECT count(*), min(id), array_agg(DISTINCT receiver_id) FROM replayed
@@ -63,16 +65,27 @@ def replay(callback: Callback) -> Callback:
         NotFound: it was deleted, with its run.
     """
     with transaction.atomic():
-        count, key = _insert(_ONE, {"callback": callback.pk})
+        found, _ = _find(_ONE, {"callback": callback.pk})
+        count, key = _insert(found)
         if not count:
             raise _refusal(callback)
         return Callback.objects.with_url().get(pk=key)
 
 
-def replay_failed(workspace: Workspace, *, run_uid: UUID | None = None, created_after: datetime | None = None) -> int:
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How many callbacks a bulk replayed, and how many it found and left."""
+
+    count: int
+    remaining: int
+
+
+def replay_failed(
+    workspace: Workspace, *, run_uid: UUID | None = None, created_after: datetime | None = None
+) -> Replayed:
     """Replay the failed callbacks of a run, or else those created after a time, that have no replay yet.
 
-    Returns how many; of more than `MAX_AT_ONCE` the oldest.
+    Of more than `MAX_AT_ONCE` the oldest.
 
     Raises:
         Conflict: another bulk of the workspace is under way.
@@ -81,16 +94,32 @@ def replay_failed(workspace: Workspace, *, run_uid: UUID | None = None, created_
     values = {"workspace": workspace.pk, "run_uid": run_uid, "created_after": created_after}
     with transaction.atomic():
         _lock(workspace)
-        count, _ = _insert(_FAILED.format(of=of), values)
-    return count
+        found, total = _find(_FAILED.format(of=of), values)
+        count, _ = _insert(found)
+    return Replayed(count, total - len(found))
 
 
-def _insert(condition: str, values: dict[str, Any]) -> tuple[int, int]:
-    """Replay what the condition finds; return how many, and the key of the first."""
+def _find(condition: str, values: dict[str, Any]) -> tuple[list[int], int]:
+    """Return the keys of what the condition finds and may be replayed, `MAX_AT_ONCE` at most, and how many there are.
+
+    Those whose run is being deleted are left out, once that is done; the bodies of the others stay where they are.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_KEEP.format(condition=condition), values)
-        kept = [key for (key,) in cursor.fetchall()]
-        cursor.execute(_INSERT.format(condition=condition), {**values, "kept": kept})
+        cursor.execute(_FIND.format(condition=condition), {**values, "limit": MAX_AT_ONCE})
+        rows = cursor.fetchall()
+        if not rows:
+            return [], 0
+        cursor.execute(_KEEP, {"packs": sorted({pack for _, pack, _ in rows})})
+        kept = {key for (key,) in cursor.fetchall()}
+    return [key for key, pack, _ in rows if pack in kept], rows[0][2]
+
+
+def _insert(found: list[int]) -> tuple[int, int]:
+    """Replay these callbacks; return how many, and the key of the first."""
+    if not found:
+        return 0, 0
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, {"found": found})
         count, first, receiver_ids = cursor.fetchone()
     if count:
         receivers.wake(receiver_ids)

@@ -21,6 +21,12 @@ class NoBody(StrictBody):
     """The body of what takes none; `{}` is none."""
 
 
+class RotationBody(StrictBody):
+    """Whether a secret that is still good may be ended by it."""
+
+    force: bool = False
+
+
 class BulkReplayBody(StrictBody):
     """Which failed callbacks to replay: those of a run, or those created after a time."""
 

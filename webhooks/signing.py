@@ -14,6 +14,8 @@ from uuid import UUID
 
 from django.db.models import F
 
+from rest.errors import Conflict
+from rest.json import rfc3339
 from webhooks.models import SigningSecret
 
 PREFIX = "whsec_"
@@ -39,13 +41,34 @@ def secrets_of(workspace_id: int, *, now: datetime) -> Secrets:
     return Secrets(row.secret, row.previous_secret, row.previous_expires_at)
 
 
-def rotate(workspace_id: int, *, now: datetime) -> Secrets:
-    """Give a workspace a new secret, and return what it signs with. The old one stays good for 24 hours."""
+def rotate(workspace_id: int, *, now: datetime, force: bool = False) -> Secrets:
+    """Give a workspace a new secret, and return what it signs with. The old one stays good for 24 hours.
+
+    There are two at most. So with `force` a rotation within those 24 hours ends the one before the old one at once.
+
+    Raises:
+        Conflict: a previous secret is still good, and it is not by force.
+    """
     secrets_of(workspace_id, now=now)
-    SigningSecret.objects.filter(pk=workspace_id).update(
+    rows = SigningSecret.objects.filter(pk=workspace_id)
+    if not force:
+        rows = rows.exclude(previous_expires_at__gt=now)
+    rotated = rows.update(
         secret=_new_secret(), previous_secret=F("secret"), previous_expires_at=now + OVERLAP, created_at=now
     )
-    return secrets_of(workspace_id, now=now)
+    after = secrets_of(workspace_id, now=now)
+    if not rotated:
+        raise _still_good(after.previous_expires_at or now)
+    return after
+
+
+def _still_good(expires_at: datetime) -> Conflict:
+    until = rfc3339(expires_at)
+    return Conflict(
+        f"The secret before this one is good until {until}, and receivers may know no other: a rotation now ends it at"
+        " once. Wait until then, or add force=true.",
+        {"previous_expires_at": until, "parameter": "force"},
+    )
 
 
 def headers_for(secrets: Secrets, *, ref_uid: UUID, body: bytes, now: datetime) -> dict[str, str]:

@@ -23,6 +23,7 @@ from webhooks.serializers import (
     CallbackSerializer,
     NoBody,
     ReceiverSerializer,
+    RotationBody,
     TrialBody,
     read_bulk_replay_body,
     shown_secrets,
@@ -87,9 +88,9 @@ class BulkReplay(ApiView):
         claim = idempotency.read_claim(request, "callbacks/replay", now=timezone.now())
 
         def store() -> FirstAnswer:
-            count = replay_failed(workspace, run_uid=run_uid, created_after=created_after)
+            replayed = replay_failed(workspace, run_uid=run_uid, created_after=created_after)
             # Many callbacks are no one thing to name, and the answer says all there is to say of them.
-            return FirstAnswer(uuid7(), 202, {}, dumps({"count": count}))
+            return FirstAnswer(uuid7(), 202, {}, dumps({"count": replayed.count, "remaining": replayed.remaining}))
 
         return _answer(idempotency.once(claim, store))
 
@@ -143,8 +144,8 @@ class WebhookSecretRotate(ApiView):
     write_scope = Scope.MANAGE
 
     def post(self, request: Request) -> Response:
-        read_strictly(request.data, NoBody, "a rotation")
-        return _secrets(signing.rotate(caller_of(request).workspace.pk, now=timezone.now()))
+        asked = read_strictly(request.data, RotationBody, "a rotation")
+        return _secrets(signing.rotate(caller_of(request).workspace.pk, now=timezone.now(), force=asked.force))
 
 
 def _secrets(secrets: Secrets) -> Response:

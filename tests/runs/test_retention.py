@@ -14,17 +14,21 @@ import psycopg
 import pytest
 from django.apps import apps
 from django.db import IntegrityError, OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from structlog.testing import capture_logs
 
 from actions import ActionDefinition
 from rest.errors import Conflict, NotFound
 from runs import deletion, resumption, retention
 from runs.lifecycle import By
-from runs.models import Actor, ExecutionMode, InputChunk, InputSet, Run, RunStatus, WorkspaceTurn
+from runs.models import Actor, ExecutionMode, InputChunk, InputSet, OutboxEntry, Run, RunStatus, WorkspaceTurn
 from runs.tasks import prune as prune_task
 from tests.factories import Api, Member, define, launch, numbers, reread, work
+from tests.runs.called_back import announced, asked
+from webhooks.models import Callback
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("loopback_receivers")]
 MODELS = [model for model in apps.get_app_config("runs").get_models() if model is not WorkspaceTurn]
 KEPT = timedelta(days=30)
 
@@ -291,3 +295,66 @@ def test_the_old_ones_are_found_by_their_index(acme: Member, double: ActionDefin
         assert "run_ended" in plan, plan
         assert "Seq Scan" not in plan, plan
         assert "Sort" not in plan, plan
+
+
+# --- Callbacks that are still to arrive ------------------------------------------------------------------------
+
+
+WAITS = deletion.CALLBACKS_WAIT
+
+
+def called_back(by: Member, *, ago: timedelta) -> Run:
+    """A run that ended so long ago and has a callback for its end, which is still to arrive."""
+    run = launch("double", numbers(1), by=by, callback=asked(on="final"))
+    work()
+    age(run, ago)
+    return run
+
+
+@pytest.mark.parametrize("status", ["PENDING", "RUNNING"])
+def test_a_run_stays_while_callbacks_of_it_are_to_arrive(acme: Member, double: ActionDefinition, status: str) -> None:
+    run = called_back(acme, ago=KEPT + WAITS - timedelta(hours=1))
+    ended(1, acme)
+    announced(run)
+    Callback.objects.update(status=status)
+    assert retention.prune() == 1, "the other is not behind it"
+    assert left() == {run.pk}
+    assert deletion.delete_old(run, ended_before=timezone.now() - KEPT) is False
+    Callback.objects.update(status="SUCCESS")
+    assert retention.prune() == 1
+    assert (left(), Callback.objects.count()) == (set(), 0)
+
+
+def test_and_while_some_are_to_be_made(acme: Member, double: ActionDefinition) -> None:
+    run = called_back(acme, ago=KEPT + timedelta(hours=1))
+    assert OutboxEntry.objects.count() == 1
+    assert retention.prune() == 0
+    assert deletion.delete_old(run, ended_before=timezone.now() - KEPT) is False
+    announced(run)
+    Callback.objects.update(status="FAILED")
+    assert retention.prune() == 1
+
+
+@pytest.mark.parametrize("are_made", [True, False])
+def test_a_week_later_it_goes_and_what_is_dropped_is_told(
+    acme: Member, double: ActionDefinition, are_made: bool
+) -> None:
+    run = called_back(acme, ago=KEPT + WAITS + timedelta(hours=1))
+    if are_made:
+        announced(run)
+    with capture_logs() as logged:
+        assert retention.prune() == 1
+    assert (left(), Callback.objects.count(), OutboxEntry.objects.count()) == (set(), 0, 0)
+    (told,) = [line for line in logged if line["event"] == "callbacks_dropped"]
+    assert (told["run_uid"], told["count"], told["has_more_to_make"]) == (str(run.uid), int(are_made), not are_made)
+
+
+def test_those_that_stay_take_no_statement_each(acme: Member, double: ActionDefinition) -> None:
+    counted = []
+    for _ in range(2):
+        for _ in range(3):
+            announced(called_back(acme, ago=KEPT + timedelta(hours=1)))
+        with CaptureQueriesContext(connection) as queries:
+            assert retention.prune() == 0
+        counted.append(len(queries))
+    assert counted[0] == counted[1]

@@ -75,6 +75,7 @@ HEADERS: list[tuple[str, Any]] = [
             "Proxy-Authenticate", "Proxy-Connection", "proxy-anything", "Host", "hOsT", "Expect", "Content-Type",
             "content-length", "CONTENT-ENCODING", "Content-Anything", "content_length", "webhook-id",
             "Webhook-Timestamp", "WEBHOOK-SIGNATURE", "webhook-anything", "webhook_signature",
+            "Transfer_Encoding", "Keep_Alive", "proxy_connection", "User-Agent", "user_agent", "USER-AGENT",
         )
     ],
     *[(name, "v") for name in ("", " ", "a b", "a:b", "a\r\nb", "X-A\r\nHost", "(a)", "é", "x" * 99 + " ")],

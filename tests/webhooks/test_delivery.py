@@ -98,22 +98,23 @@ def test_redirects_are_not_followed(status: int) -> None:
         assert other.origin not in (told.error or "")
 
 
-@pytest.mark.parametrize(
-    "act",
-    [
-        close,
-        reset,
-        send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok"),
-        send(b"\0\xff\r\n"),
-        send(CHUNKED + b"zz\r\n"),
-    ],
-    ids=["closes", "resets", "breaks off", "is no HTTP", "bad chunks"],
-)
-def test_no_answer_to_its_end_is_a_failure(act: Any) -> None:
+@pytest.mark.parametrize("act", [close, reset, send(b"\0\xff\r\n")], ids=["closes", "resets", "is no HTTP"])
+def test_no_answer_is_a_failure(act: Any) -> None:
     with Receiver(act) as receiver:
         told = attempt(receiver.url())
     assert (told.http_status, told.http_response) == (None, None)
     assert told.error
+
+
+@pytest.mark.parametrize("status", [200, 302, 410, 503])
+@pytest.mark.parametrize(
+    "rest", [b"Content-Length: 9\r\n\r\nok", b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"], ids=["breaks off", "chunks"]
+)
+def test_of_an_answer_that_does_not_come_to_its_end_the_status_is_kept(status: int, rest: bytes) -> None:
+    with Receiver(send(b"HTTP/1.1 %d X\r\n" % status + rest)) as receiver:
+        told = attempt(receiver.url())
+    assert (told.http_status, told.http_response, told.is_success) == (status, None, False)
+    assert "broke off" in (told.error or "")
 
 
 def test_nobody_takes_the_connection() -> None:
@@ -122,11 +123,12 @@ def test_nobody_takes_the_connection() -> None:
     assert "does not take connections" in (attempt(url).error or "")
 
 
-@pytest.mark.parametrize("act", [drip, BlackHole()], ids=["drips", "is silent"])
-def test_the_time_limit_is_for_all_of_it(act: Any) -> None:
+@pytest.mark.parametrize(("act", "status"), [(drip, 200), (BlackHole(), None)], ids=["drips", "is silent"])
+def test_the_time_limit_is_for_all_of_it(act: Any, status: int | None) -> None:
     with Receiver(act) as receiver:
         told = attempt(receiver.url(), timeout_s=0.4)
-    assert (told.http_status, told.error) == (None, "There was no whole answer within 0.4 s.")
+    assert (told.http_status, told.http_response) == (status, None)
+    assert (told.error, told.is_success) == ("There was no whole answer within 0.4 s.", False)
     assert told.duration_ms >= 400
 
 

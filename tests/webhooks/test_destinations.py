@@ -152,7 +152,6 @@ def test_headers_that_are_the_callers_to_send() -> None:
         "Authorization",
         "X-API-Key",
         "Cookie",
-        "User-Agent",
         "Accept",
         "X-Webhook-Id",
         "X-Content-Type",

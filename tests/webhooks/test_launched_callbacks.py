@@ -116,7 +116,7 @@ def test_what_failed_is_sent_again_as_it_was(api: Api, sending: Callable[..., An
         (first, *_) = api.get(f"/v1/runs/callbacks?run_uid={run['run_uid']}&sort=created_at").json()
         assert api.post(f"/v1/runs/callbacks/{first['uid']}/replay", {}).status_code == 201
         bulk = api.post("/v1/runs/callbacks/replay", {"run_uid": run["run_uid"], "status": "FAILED"})
-        assert bulk.json() == {"count": 3}, "the one that is being replayed is not doubled"
+        assert bulk.json() == {"count": 3, "remaining": 0}, "the one that is being replayed is not doubled"
         sending(lambda: Callback.objects.filter(status="SUCCESS").count() == 4)
         assert {one["callback_ref_uid"]: one for one in receiver.bodies()} == before
         secret = api.get("/v1/webhook-secret").json()["secret"]

@@ -132,7 +132,7 @@ def test_the_failed_callbacks_of_a_run(acme: Member, other: Member) -> None:
     callback(acme, to=to)
     callback(other, run_uid=run_uid)
     before = Callback.objects.count()
-    assert replay_failed(acme.workspace, run_uid=run_uid) == 3
+    assert replay_failed(acme.workspace, run_uid=run_uid).count == 3
     assert Callback.objects.count() == before + 3
     made = Callback.objects.filter(parent_uid__isnull=False).order_by("id")
     assert [one.parent_uid for one in made] == [one.uid for one in failed], "in the order in which they were made"
@@ -149,15 +149,15 @@ def test_the_failed_callbacks_since_a_time(acme: Member, other: Member) -> None:
     later = [callback(acme, created_at=since + timedelta(microseconds=1 + n), to=to) for n in range(2)]
     callback(acme, "SUCCESS", created_at=since + timedelta(minutes=1), to=to)
     callback(other, created_at=since + timedelta(minutes=1))
-    assert replay_failed(acme.workspace, created_after=since) == 2
+    assert replay_failed(acme.workspace, created_after=since).count == 2
     assert [len(replays_of(one)) for one in later] == [1, 1]
     assert Callback.objects.filter(parent_uid__isnull=False).count() == 2
 
 
 def test_nothing_to_replay(acme: Member) -> None:
     callback(acme, "SUCCESS")
-    assert replay_failed(acme.workspace, run_uid=uuid4()) == 0
-    assert replay_failed(acme.workspace, created_after=timezone.now() - timedelta(days=1)) == 0
+    assert replay_failed(acme.workspace, run_uid=uuid4()).count == 0
+    assert replay_failed(acme.workspace, created_after=timezone.now() - timedelta(days=1)).count == 0
 
 
 @pytest.mark.parametrize("status", ["PENDING", "RUNNING", "SUCCESS"])
@@ -166,9 +166,9 @@ def test_one_whose_replay_is_under_way_or_arrived_is_not_doubled(acme: Member, b
     parent = callback(acme)
     asked: dict[str, Any] = {"run_uid": parent.run_uid, "created_after": parent.created_at - timedelta(hours=1)}
     asked = {by: asked[by]}
-    assert replay_failed(acme.workspace, **asked) == 1
+    assert replay_failed(acme.workspace, **asked).count == 1
     Callback.objects.filter(parent_uid=parent.uid).update(status=status)
-    assert replay_failed(acme.workspace, **asked) == 0
+    assert replay_failed(acme.workspace, **asked).count == 0
     assert Callback.objects.count() == 2
 
 
@@ -176,19 +176,18 @@ def test_of_one_whose_replay_failed_too_the_replay_is_replayed(acme: Member) -> 
     parent = callback(acme)
     replay_failed(acme.workspace, run_uid=parent.run_uid)
     Callback.objects.filter(parent_uid=parent.uid).update(status="FAILED")
-    assert replay_failed(acme.workspace, run_uid=parent.run_uid) == 1
+    assert replay_failed(acme.workspace, run_uid=parent.run_uid).count == 1
     (second,) = replays_of(parent)
     assert [one.ref_uid for one in replays_of(second)] == [parent.ref_uid]
     assert Callback.objects.count() == 3
 
 
 def test_more_than_are_replayed_at_once(acme: Member, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_KEEP", "_INSERT"):
-        monkeypatch.setattr(module, name, getattr(module, name).replace(str(module.MAX_AT_ONCE), "3"))
+    monkeypatch.setattr(module, "MAX_AT_ONCE", 3)
     run_uid, to, start = uuid4(), destination(acme), timezone.now() - timedelta(hours=1)
     failed = [callback(acme, run_uid=run_uid, to=to, created_at=start + timedelta(seconds=n)) for n in range(7)]
-    counts = [replay_failed(acme.workspace, run_uid=run_uid) for _ in range(4)]
-    assert counts == [3, 3, 1, 0]
+    replayed = [replay_failed(acme.workspace, run_uid=run_uid) for _ in range(4)]
+    assert [(one.count, one.remaining) for one in replayed] == [(3, 4), (3, 1), (1, 0), (0, 0)]
     made = Callback.objects.filter(parent_uid__isnull=False).order_by("id")
     assert [one.parent_uid for one in made] == [one.uid for one in failed], "the oldest first"
 
@@ -200,7 +199,7 @@ def test_a_bulk_takes_as_many_statements_however_many_there_are(acme: Member) ->
         for _ in range(count):
             callback(acme, run_uid=run_uid, to=to)
         with CaptureQueriesContext(connection) as queries:
-            assert replay_failed(acme.workspace, run_uid=run_uid) == count
+            assert replay_failed(acme.workspace, run_uid=run_uid).count == count
         counted.append(len(queries))
     assert counted[0] == counted[1]
 
@@ -226,12 +225,12 @@ def beside(function: Callable[[], Any]) -> Iterator[Future[Any]]:
 def test_of_two_bulks_at_once_one_is_told_to_come_again(acme: Member) -> None:
     run_uid = callback(acme).run_uid
     with transaction.atomic():
-        assert replay_failed(acme.workspace, run_uid=run_uid) == 1
+        assert replay_failed(acme.workspace, run_uid=run_uid).count == 1
         with beside(lambda: replay_failed(acme.workspace, run_uid=run_uid)) as other:
             error = other.exception(PATIENCE_S)
     assert isinstance(error, Conflict)
     assert (error.params, error.headers) == ({"status": "IN_FLIGHT"}, {"Retry-After": "1"})
-    assert replay_failed(acme.workspace, run_uid=run_uid) == 0
+    assert replay_failed(acme.workspace, run_uid=run_uid).count == 0
     assert Callback.objects.count() == 2
 
 
@@ -286,5 +285,5 @@ def test_a_run_that_is_being_deleted_is_not_replayed(acme: Member, verb: str) ->
         if verb == "one":
             assert isinstance(again.exception(PATIENCE_S), NotFound)
         else:
-            assert again.result(PATIENCE_S) == 0
+            assert again.result(PATIENCE_S).count == 0
     assert Callback.objects.count() == 0

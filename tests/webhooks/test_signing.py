@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,8 @@ import pytest
 from django.utils import timezone
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from rest.errors import Conflict
+from rest.json import rfc3339
 from webhooks import signing
 from webhooks.models import SigningSecret
 from webhooks.signing import Secrets
@@ -70,12 +73,38 @@ def test_both_secrets_sign_for_a_day_after_a_rotation(workspace: Workspace) -> N
     assert not verifies(first.secret, sent)
 
 
-def test_a_second_rotation_ends_the_first_secret(workspace: Workspace) -> None:
+def test_a_second_rotation_ends_no_secret_that_is_still_good(workspace: Workspace) -> None:
     now = timezone.now()
     first = signing.rotate(workspace.pk, now=now)
-    second = signing.rotate(workspace.pk, now=now + timedelta(hours=1))
+    for later in (timedelta(0), timedelta(hours=24) - timedelta(microseconds=1)):
+        with pytest.raises(Conflict) as caught:
+            signing.rotate(workspace.pk, now=now + later)
+        assert caught.value.params["previous_expires_at"] == rfc3339(now + timedelta(hours=24))
+        assert signing.secrets_of(workspace.pk, now=now + later) == first
+    second = signing.rotate(workspace.pk, now=now + timedelta(hours=24))
+    assert second.previous_secret == first.secret
+
+
+def test_a_second_rotation_by_force_ends_the_first_secret(workspace: Workspace) -> None:
+    now = timezone.now()
+    first = signing.rotate(workspace.pk, now=now)
+    second = signing.rotate(workspace.pk, now=now + timedelta(hours=1), force=True)
     assert second.previous_secret == first.secret
     assert second.secret not in (first.secret, first.previous_secret)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_rotations_at_once_one_is_made(workspace: Workspace, side_by_side: Any) -> None:
+    now = timezone.now()
+    first = signing.secrets_of(workspace.pk, now=now)
+
+    def rotate() -> bool:
+        with suppress(Conflict):
+            return bool(signing.rotate(workspace.pk, now=now))
+        return False
+
+    assert sum(side_by_side(*[rotate] * 4)) == 1
+    assert signing.secrets_of(workspace.pk, now=now).previous_secret == first.secret
 
 
 def test_secrets_are_each_workspaces_own(workspace: Workspace) -> None:

@@ -325,3 +325,23 @@ def test_secrets_are_for_administrators(acme: Member) -> None:
     assert [able.get(SECRET).status_code, able.post(ROTATE, {}).status_code] == [200, 200]
     refused(able.get(ROTATE), 405, "METHOD_NOT_ALLOWED")
     assert refused(able.post(ROTATE, {"secret": "mine"}), 400, "BAD_INPUT")["field"] == "secret"
+
+
+def test_a_second_rotation_is_refused_unless_it_is_by_force(api: Api) -> None:
+    first = api.post(ROTATE, {}).json()
+    for body in ({}, {"force": False}, {"force": None}):
+        answer = api.post(ROTATE, body)
+        told = answer.json()
+        assert (answer.status_code, told["error_label"]) == (409, "CONFLICT")
+        assert told["params"] == {"previous_expires_at": first["previous_expires_at"], "parameter": "force"}
+        assert "whsec_" not in answer.content.decode()
+        assert api.get(SECRET).json() == first
+    second = api.post(ROTATE, {"force": True})
+    assert (second.status_code, second.json()["previous_secret"]) == (200, first["secret"])
+
+
+@pytest.mark.parametrize("body", [{"force": 1}, {"force": "true"}, {"force": []}, {"Force": True}, {"a": 1}])
+def test_what_a_rotation_does_not_take(api: Api, body: dict[str, Any]) -> None:
+    answer = api.post(ROTATE, body)
+    assert (answer.status_code, answer.json()["params"]["field"]) == (400, next(iter(body)))
+    assert api.get(SECRET).json()["previous_secret"] is None

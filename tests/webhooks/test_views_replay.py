@@ -101,11 +101,20 @@ def test_those_of_a_run(api: Api, acme: Member) -> None:
         callback(acme, status, run_uid=run_uid, to=to)
     callback(acme, to=to)
     answer = send(api, BULK, {"run_uid": str(run_uid), "status": "FAILED"})
-    assert (answer.status_code, answer.json()) == (202, {"count": 2})
+    assert (answer.status_code, answer.json()) == (202, {"count": 2, "remaining": 0})
     shown = api.get(f"{LIST}?run_uid={run_uid}").json()
     assert [one["status"] for one in shown] == ["PENDING", "PENDING", "PENDING", "SUCCESS", "FAILED", "FAILED"]
     assert [one["parent_uid"] for one in shown[:2]] == [one["uid"] for one in shown[-2:]]
-    assert send(api, BULK, {"run_uid": str(run_uid), "status": "FAILED"}).json() == {"count": 0}
+    assert send(api, BULK, {"run_uid": str(run_uid), "status": "FAILED"}).json() == {"count": 0, "remaining": 0}
+
+
+def test_of_many_the_answer_says_how_many_are_left(api: Api, acme: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.replay.MAX_AT_ONCE", 2)
+    run_uid, to = uuid4(), destination(acme)
+    for _ in range(5):
+        callback(acme, run_uid=run_uid, to=to)
+    answers = [send(api, BULK, {"run_uid": str(run_uid), "status": "FAILED"}).json() for _ in range(4)]
+    assert [list(answer.values()) for answer in answers] == [[2, 3], [2, 1], [1, 0], [0, 0]]
 
 
 def test_those_since_a_time(api: Api, acme: Member, other: Member) -> None:
@@ -113,14 +122,14 @@ def test_those_since_a_time(api: Api, acme: Member, other: Member) -> None:
     for by, minutes in ((acme, -1), (acme, 1), (acme, 2), (other, 3)):
         callback(by, created_at=since + timedelta(minutes=minutes))
     body = {"created_after": rfc3339(since), "status": "FAILED", "run_uid": None}
-    assert send(api, BULK, body).json() == {"count": 2}
+    assert send(api, BULK, body).json() == {"count": 2, "remaining": 0}
     assert Callback.objects.of(other.workspace).count() == 1
 
 
 def test_those_of_an_unknown_run_and_of_anothers_are_none(api: Api, other: Member) -> None:
     for run_uid in (UID, callback(other).run_uid):
         answer = send(api, BULK, {"run_uid": str(run_uid), "status": "FAILED"})
-        assert (answer.status_code, answer.json()) == (202, {"count": 0})
+        assert (answer.status_code, answer.json()) == (202, {"count": 0, "remaining": 0})
     assert Callback.objects.count() == 1
 
 
@@ -166,7 +175,7 @@ def test_replaying_takes_the_scope_and_the_role_to_run(acme: Member) -> None:
             refused(send(Api(unable), path, body), 403, "NO_ACCESS")
         refused(send(Api(None), path, body), 401, "UNAUTHORIZED")
     assert Callback.objects.count() == 1
-    assert send(Api(ops), *calls[1]).json() == {"count": 1}
+    assert send(Api(ops), *calls[1]).json() == {"count": 1, "remaining": 0}
     assert send(Api(ops), *calls[0]).status_code == 201
 
 
@@ -203,12 +212,12 @@ def test_a_bulk_asked_for_twice_with_a_key_is_done_once(api: Api, acme: Member) 
     parent = callback(acme)
     body = {"run_uid": str(parent.run_uid), "status": "FAILED"}
     first = send(api, BULK, body, key="k")
-    assert first.json() == {"count": 1}
+    assert first.json() == {"count": 1, "remaining": 0}
     Callback.objects.update(status="FAILED")
     assert_same(send(api, BULK, body, key="k"), first)
     assert Callback.objects.count() == 2
     refused(send(api, BULK, {**body, "run_uid": UID}, key="k"), 422, "IDEMPOTENCY_MISMATCH")
-    assert send(api, BULK, body, key="other").json() == {"count": 1}
+    assert send(api, BULK, body, key="other").json() == {"count": 1, "remaining": 0}
 
 
 def test_a_key_that_cannot_be(api: Api, acme: Member) -> None:

@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "actions",
     "webhooks",
     "runs",
+    "schedules",
     "config",
 ]
 

@@ -142,14 +142,14 @@ def prepare_async(
 
 
 def find_open(action_name: str, mode: str) -> tuple[ActionDefinition, Action]:
-    """Return the code and the row of an action that may be launched in `mode`, "async" or "live".
+    """Return the code and the row of an action that may be launched in `mode`, one of `actions.options.MODES`.
 
     Raises:
         NotFound: there is no such action.
         Conflict: it is switched off, or does not run in this mode.
     """
     definition, action = catalogue.find(action_name)
-    _check_open(definition, action, mode)
+    check_open(definition, action, mode)
     return definition, action
 
 
@@ -229,12 +229,14 @@ def _run(action: Action, asked: Launch, mode: ExecutionMode, *, workspace: Works
     )
 
 
-def _check_open(definition: ActionDefinition, action: Action, mode: str) -> None:
+def check_open(definition: ActionDefinition, action: Action, mode: str) -> None:
+    """Raise `Conflict` where the action is switched off, or does not run in `mode`, one of `actions.options.MODES`."""
     if not action.enabled:
         raise Conflict(f"The action '{action.name}' is switched off.", {"action_name": action.name, "enabled": False})
     if mode not in definition.modes:
         raise Conflict(
-            f"The action '{action.name}' does not run {mode}; its modes are {', '.join(definition.modes)}.",
+            f"The action '{action.name}' does not run {'on schedules' if mode == 'schedule' else mode};"
+            f" its modes are {', '.join(definition.modes)}.",
             {"action_name": action.name, "modes": list(definition.modes)},
         )
 

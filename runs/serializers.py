@@ -181,15 +181,17 @@ def refuse_unknown(body: dict[str, Any], model: type[StrictBody], what: str, *, 
             )
 
 
-def read_fields(body: dict[str, Any], model: type[Body]) -> Body:
+def read_fields(body: dict[str, Any], model: type[Body], *, keep_nulls: bool = False) -> Body:
     """Return the fields of a body. One that is null is as if it were absent, but for those of `NEVER_NULL`.
+
+    With `keep_nulls` null is a value as any other.
 
     Raises:
         BadInput: a field is not what it takes.
         BadParameters: `parameters` is not an object.
     """
     # Clients made from a schema send null for what they leave out.
-    present = {name: value for name, value in body.items() if value is not None or name in NEVER_NULL}
+    present = {name: value for name, value in body.items() if keep_nulls or value is not None or name in NEVER_NULL}
     try:
         return model.model_validate(present)
     except ValidationError as error:

@@ -95,7 +95,7 @@ def _check_call(schedule: Schedule, changes: Changes) -> PreparedInputs | None:
 
 def _find_open(schedule: Schedule) -> tuple[ActionDefinition, Action]:
     try:
-        return launch.find_open(schedule.action_name, "async")
+        return launch.find_open(schedule.action_name, "schedule")
     except NotFound:
         raise Conflict(
             f"The action '{schedule.action_name}' is gone: nothing can be checked against it.",

@@ -48,13 +48,13 @@ def prepare(action_name: str, asked: AsyncLaunch, when: When, *, workspace: Work
 
     Raises:
         NotFound: there is no such action.
-        Conflict: the action is switched off, or does not run async.
+        Conflict: the action is switched off, or does not run on schedules.
         BadInput: when it fires is not what it may be (`schedules.when.check`); there are no inputs, too many, or none
             that fits; with `reject`, one does not.
         BadParameters: they are too large, or do not fit.
         LimitReached: the workspace has as many schedules, or as much stored, as it may.
     """
-    definition, action = launch.find_open(action_name, "async")
+    definition, action = launch.find_open(action_name, "schedule")
     for quota in (SCHEDULES, STORED_BYTES):
         quotas.check(quota, workspace)
     now = database_time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rest.errors import Conflict
 from rest.json import rfc3339
@@ -14,12 +14,11 @@ from schedules.cron import BadCron
 from schedules.due_times import PreviewRow, Timing
 from schedules.lifecycle import ENDED
 from schedules.models import Schedule
+from schedules.when import EARLIEST, LATEST
 from schedules.zones import UnknownZone
 
 PARAMETERS = frozenset({"count", "from"})
 DEFAULT_COUNT, MAX_COUNT = 10, 100
-# Before, some zones' offsets are no whole minutes, which RFC 3339 cannot write; later, the calendar ends.
-EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rest.errors import BadInput
 from rest.json import rfc3339
@@ -14,6 +14,8 @@ from schedules.due_times import Timing, next_due
 from schedules.models import CatchUp, Overlap, Schedule
 from schedules.zones import UnknownZone
 
+# Moments outside of these are nobody's, and near the calendar's ends there is no room for time zones.
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
 TIMES = ("cron", "timezone", "schedule_at", "starts_at", "ends_at")
 RULES = ("overlap", "catch_up")
 
@@ -54,6 +56,8 @@ def check(when: When, *, now: datetime, changed: Collection[str] = TIMES) -> dat
     _check_zone(when.timezone)
     if when.cron is not None:
         _check_cron(when.cron)
+    for name in ("schedule_at", "starts_at"):
+        _check_range(name, getattr(when, name))
     if when.schedule_at and "schedule_at" in changed and when.schedule_at <= now:
         raise _refusal("schedule_at", f"a time in the future is required; {rfc3339(when.schedule_at)} has passed.")
     _check_window(when, now)
@@ -83,6 +87,11 @@ def _check_cron(text: str) -> None:
     except BadCron as error:
         params = {"field": "cron", "part": error.field or None, "allowed": error.allowed or None}
         raise BadInput(f"cron: {error}", params) from None
+
+
+def _check_range(name: str, moment: datetime | None) -> None:
+    if moment and not EARLIEST <= moment <= LATEST:
+        raise _refusal(name, f"a time from {rfc3339(EARLIEST)} to {rfc3339(LATEST)} is required.")
 
 
 def _check_window(when: When, now: datetime) -> None:

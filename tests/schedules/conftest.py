@@ -1,4 +1,4 @@
-"""What the tests of schedules share. Loaded before Django's settings are, so models are imported inside."""
+"""What the tests of schedules share with those of runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from tests.runs.conftest import (  # noqa: F401
     acme,
     actions_of_the_test,
     api,
+    bell,
     count_up,
     double,
     other,

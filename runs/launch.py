@@ -120,14 +120,14 @@ def prepare_async(
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
     definition, action = catalogue.find(action_name)
-    _check_open(definition, action, "async")
+    check_open(definition, action, "async")
     quotas.check_one_more(workspace)
     _check_count(asked.inputs)
     _check_parameters_size(asked.parameters)
     standings = dependencies.find(asked.depends_on, workspace=workspace)
-    problems = _parameter_problems(definition, asked.parameters)
+    problems = parameter_problems(definition, asked.parameters)
     if problems and asked.on_invalid == REJECT:
-        raise _parameters_refused(problems)
+        raise parameters_refused(problems)
     limits = catalogue.limits(definition, action)
     batch_size = asked.batch_size or inputs.default_batch_size(len(asked.inputs), definition, limits)
     prepared = inputs.prepare(asked.inputs, definition, batch_size=batch_size)
@@ -155,7 +155,7 @@ def prepare_live(
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
     definition, action = catalogue.find(action_name)
-    _check_open(definition, action, "live")
+    check_open(definition, action, "live")
     if action.paused:
         raise Unavailable(
             f"The action '{action.name}' is paused. Try again later, or launch it async: such a run waits.",
@@ -167,9 +167,9 @@ def prepare_live(
         _check_rate(action, limits.rate, now=now)
     quotas.check_one_more(workspace)
     _check_parameters_size(asked.parameters)
-    problems = _parameter_problems(definition, asked.parameters)
+    problems = parameter_problems(definition, asked.parameters)
     if problems:
-        raise _parameters_refused(problems)
+        raise parameters_refused(problems)
     prepared = inputs.prepare([asked.input], definition, batch_size=1)
     if prepared.invalid_count:
         raise _input_refused(prepared)
@@ -198,7 +198,8 @@ def _run(action: Action, asked: Launch, mode: ExecutionMode, *, workspace: Works
     )
 
 
-def _check_open(definition: ActionDefinition, action: Action, mode: str) -> None:
+def check_open(definition: ActionDefinition, action: Action, mode: str) -> None:
+    """Raise `Conflict` where the action is switched off, or does not run in `mode`: "async" or "live"."""
     if not action.enabled:
         raise Conflict(f"The action '{action.name}' is switched off.", {"action_name": action.name, "enabled": False})
     if mode not in definition.modes:
@@ -242,7 +243,8 @@ def _check_parameters_size(parameters: Mapping[str, Any]) -> None:
         )
 
 
-def _parameter_problems(definition: ActionDefinition, parameters: Mapping[str, Any]) -> list[Problem]:
+def parameter_problems(definition: ActionDefinition, parameters: Mapping[str, Any]) -> list[Problem]:
+    """Return why the action does not take these parameters; nothing where it does."""
     try:
         rest, _ = definition.split_max_results(parameters)
     except BadParameters:
@@ -250,7 +252,8 @@ def _parameter_problems(definition: ActionDefinition, parameters: Mapping[str, A
     return definition.check_parameters(rest) or []
 
 
-def _parameters_refused(problems: list[Problem]) -> BadParameters:
+def parameters_refused(problems: list[Problem]) -> BadParameters:
+    """Return the error for parameters that the action does not take."""
     return BadParameters(f"parameters: {describe(problems)}", {"problems": problems})
 
 

@@ -19,6 +19,17 @@ from runs.views import (
     RunStatusDetail,
     RunTimeline,
 )
+from schedules.views import (
+    PreviewBefore,
+    ScheduleCancel,
+    ScheduleDetail,
+    ScheduleLaunchView,
+    ScheduleList,
+    SchedulePause,
+    SchedulePreview,
+    ScheduleResume,
+    ScheduleTimeline,
+)
 from workspaces.views import ApiKeyDetail, ApiKeyList, MemberList, WorkspaceList
 
 
@@ -45,6 +56,8 @@ urlpatterns = [
     path("v1/actions/<name:action_name>/live", LiveView.as_view()),
     path("v1/actions/<name:action_name>/run/async", AsyncLaunchView.as_view()),
     path("v1/actions/<name:action_name>/async", AsyncLaunchView.as_view()),
+    path("v1/actions/<name:action_name>/run/schedule", ScheduleLaunchView.as_view()),
+    path("v1/actions/<name:action_name>/schedule", ScheduleLaunchView.as_view()),
     # What happened
     path("v1/runs", RunList.as_view()),
     path("v1/runs/<uid:run_uid>", RunDetail.as_view()),
@@ -54,6 +67,15 @@ urlpatterns = [
     path("v1/runs/<uid:run_uid>/timeline", RunTimeline.as_view()),
     path("v1/runs/<uid:run_uid>/cancel", RunCancel.as_view()),
     path("v1/runs/<uid:run_uid>/resume", RunResume.as_view()),
+    # When it happens again
+    path("v1/schedules", ScheduleList.as_view()),
+    path("v1/schedules/preview", PreviewBefore.as_view()),
+    path("v1/schedules/<uid:schedule_uid>", ScheduleDetail.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/pause", SchedulePause.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/resume", ScheduleResume.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/cancel", ScheduleCancel.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/preview", SchedulePreview.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/timeline", ScheduleTimeline.as_view()),
     # Who is calling
     path("v1/workspaces", WorkspaceList.as_view()),
     path("v1/workspaces/members", MemberList.as_view()),

@@ -66,6 +66,16 @@ class AsyncLaunch(Launch):
     on_invalid: str = SKIP
 
 
+@dataclass(frozen=True, slots=True)
+class CheckedCall:
+    """What a launch on many inputs asks of its action, checked: its inputs packed, and what its parameters lack."""
+
+    action: Action
+    limits: Limits
+    inputs: PreparedInputs
+    parameter_problems: list[Problem]
+
+
 @dataclass(slots=True)
 class PreparedRun:
     """A run that was checked and can be stored: nothing is written yet."""
@@ -119,12 +129,39 @@ def prepare_async(
         BadParameters: they are too large; with `reject`, they do not fit.
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
-    definition, action = catalogue.find(action_name)
-    check_open(definition, action, "async")
+    definition, action = find_open(action_name, "async")
     quotas.check_one_more(workspace)
-    _check_count(asked.inputs)
-    _check_parameters_size(asked.parameters)
     standings = dependencies.find(asked.depends_on, workspace=workspace)
+    call = check_async(definition, action, asked)
+    run = _run(action, asked, ExecutionMode.ASYNC, workspace=workspace, user=user, now=now)
+    run.name, run.tags, run.batch_size = asked.name, list(asked.tags), call.inputs.batch_size
+    run.depends_on = list(asked.depends_on)
+    outlook = dependencies.outlook(run, standings)
+    status = _decide(run, call.inputs, call.parameter_problems, outlook, start_after=asked.start_after, now=now)
+    return PreparedRun(run, call.inputs, status, call.limits, () if status == RunStatus.INVALID else outlook.unmet)
+
+
+def find_open(action_name: str, mode: str) -> tuple[ActionDefinition, Action]:
+    """Return the code and the row of an action that may be launched in `mode`, one of `actions.options.MODES`.
+
+    Raises:
+        NotFound: there is no such action.
+        Conflict: it is switched off, or does not run in this mode.
+    """
+    definition, action = catalogue.find(action_name)
+    check_open(definition, action, mode)
+    return definition, action
+
+
+def check_async(definition: ActionDefinition, action: Action, asked: AsyncLaunch) -> CheckedCall:
+    """Check the parameters and the inputs of an async launch, and pack these.
+
+    Raises:
+        BadInput: there are no inputs or too many; with `reject`, one does not fit.
+        BadParameters: they are too large; with `reject`, they do not fit.
+    """
+    _check_count(asked.inputs)
+    check_parameters_size(asked.parameters)
     problems = parameter_problems(definition, asked.parameters)
     if problems and asked.on_invalid == REJECT:
         raise parameters_refused(problems)
@@ -132,13 +169,8 @@ def prepare_async(
     batch_size = asked.batch_size or inputs.default_batch_size(len(asked.inputs), definition, limits)
     prepared = inputs.prepare(asked.inputs, definition, batch_size=batch_size)
     if prepared.invalid_count and asked.on_invalid == REJECT:
-        raise _rejected(prepared)
-    run = _run(action, asked, ExecutionMode.ASYNC, workspace=workspace, user=user, now=now)
-    run.name, run.tags, run.batch_size = asked.name, list(asked.tags), batch_size
-    run.depends_on = list(asked.depends_on)
-    outlook = dependencies.outlook(run, standings)
-    status = _decide(run, prepared, problems, outlook, start_after=asked.start_after, now=now)
-    return PreparedRun(run, prepared, status, limits, () if status == RunStatus.INVALID else outlook.unmet)
+        raise inputs_refused(prepared)
+    return CheckedCall(action, limits, prepared, problems)
 
 
 def prepare_live(
@@ -154,8 +186,7 @@ def prepare_live(
         BadParameters: the parameters do not fit, or are too large.
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
-    definition, action = catalogue.find(action_name)
-    check_open(definition, action, "live")
+    definition, action = find_open(action_name, "live")
     if action.paused:
         raise Unavailable(
             f"The action '{action.name}' is paused. Try again later, or launch it async: such a run waits.",
@@ -166,7 +197,7 @@ def prepare_live(
     if limits.rate:
         _check_rate(action, limits.rate, now=now)
     quotas.check_one_more(workspace)
-    _check_parameters_size(asked.parameters)
+    check_parameters_size(asked.parameters)
     problems = parameter_problems(definition, asked.parameters)
     if problems:
         raise parameters_refused(problems)
@@ -199,12 +230,13 @@ def _run(action: Action, asked: Launch, mode: ExecutionMode, *, workspace: Works
 
 
 def check_open(definition: ActionDefinition, action: Action, mode: str) -> None:
-    """Raise `Conflict` where the action is switched off, or does not run in `mode`: "async" or "live"."""
+    """Raise `Conflict` where the action is switched off, or does not run in `mode`, one of `actions.options.MODES`."""
     if not action.enabled:
         raise Conflict(f"The action '{action.name}' is switched off.", {"action_name": action.name, "enabled": False})
     if mode not in definition.modes:
         raise Conflict(
-            f"The action '{action.name}' does not run {mode}; its modes are {', '.join(definition.modes)}.",
+            f"The action '{action.name}' does not run {'on schedules' if mode == 'schedule' else mode};"
+            f" its modes are {', '.join(definition.modes)}.",
             {"action_name": action.name, "modes": list(definition.modes)},
         )
 
@@ -233,7 +265,8 @@ def _check_count(values: Sequence[Any]) -> None:
         )
 
 
-def _check_parameters_size(parameters: Mapping[str, Any]) -> None:
+def check_parameters_size(parameters: Mapping[str, Any]) -> None:
+    """Raise `BadParameters` for parameters that are too large."""
     limit = settings.RUNYARD_MAX_PARAMETERS_BYTES
     size = len(to_json(parameters))
     if size > limit:
@@ -266,7 +299,8 @@ def _input_refused(prepared: PreparedInputs) -> BadInput:
     )
 
 
-def _rejected(prepared: PreparedInputs) -> BadInput:
+def inputs_refused(prepared: PreparedInputs) -> BadInput:
+    """Return the error for inputs of which some do not fit the action: the first hundred of these, by index."""
     first = prepared.refused[0]
     return BadInput(
         f"inputs[{first['index']}]: {describe(first['problems'])}. "

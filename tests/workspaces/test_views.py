@@ -60,6 +60,7 @@ def test_the_workspace_with_what_it_may_and_holds(acme: Member, other: Member, a
             "rate_limit": "100/s",
             "api_keys": 1_000,
             "unfinished_runs": 10_000,
+            "schedules": 10_000,
             "stored_bytes": None,
             "body_bytes": 64 * 1024 * 1024,
             "inputs_per_run": 100_000,
@@ -70,7 +71,12 @@ def test_the_workspace_with_what_it_may_and_holds(acme: Member, other: Member, a
             "outputs_per_input": 10_000,
             "output_bytes_per_input": 16 * 1024 * 1024,
         },
-        "usage": {"api_keys": 1, "unfinished_runs": 1, "stored_bytes": InputSet.objects.get().stored_bytes},
+        "usage": {
+            "api_keys": 1,
+            "unfinished_runs": 1,
+            "stored_bytes": InputSet.objects.get().stored_bytes,
+            "schedules": 0,
+        },
     }
 
 

@@ -134,7 +134,7 @@ CELERY_BROKER_POOL_LIMIT = RUNYARD_WEB_THREADS
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_keepalive": True, "health_check_interval": 25}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_IMPORTS = ["runs.tasks", "workspaces.tasks"]
+CELERY_IMPORTS = ["runs.tasks", "schedules.tasks", "workspaces.tasks"]
 CELERY_TASK_DEFAULT_QUEUE = "runs"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None
@@ -152,6 +152,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 1.0,
         "options": {"queue": "system", "expire_seconds": 5},
     },
+    "Fire: schedules whose time has come": {
+        "task": "schedules.tick",
+        "schedule": 1.0,
+        "options": {"queue": "system", "expire_seconds": 5},
+    },
     "Forget: idempotency keys older than 24 hours": {
         "task": "workspaces.forget_idempotency_keys",
         "schedule": 10.0,
@@ -166,6 +171,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "runs.prune",
         "schedule": 3.0,
         "options": {"queue": "system", "expire_seconds": 3},
+    },
+    "Delete: what became of due times longer ago than runs are kept": {
+        "task": "schedules.prune",
+        "schedule": 10.0,
+        "options": {"queue": "system", "expire_seconds": 10},
     },
 }
 

@@ -6,6 +6,7 @@ Querysets here ask and never change.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar, Self
 
 from django.contrib.postgres.fields import ArrayField
@@ -57,9 +58,10 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
         """Schedules that fire, or may fire again."""
         return self.filter(status__in=[ScheduleStatus.ACTIVE, ScheduleStatus.PAUSED])
 
-    def due(self) -> Self:
-        """Schedules whose time has come, by the database's clock, those that wait longest first."""
-        return self.filter(status=ScheduleStatus.ACTIVE, next_execution_at__lte=Now()).order_by("next_execution_at")
+    def due(self, now: datetime | None = None) -> Self:
+        """Schedules whose time has come, by the database's clock or at `now`, those that wait longest first."""
+        due = self.filter(status=ScheduleStatus.ACTIVE, next_execution_at__lte=now or Now())
+        return due.order_by("next_execution_at")
 
 
 class Schedule(models.Model):
@@ -158,3 +160,12 @@ class Fire(models.Model):
             models.UniqueConstraint(fields=["schedule", "due_at"], name="fire_unique"),
         ]
         indexes: ClassVar = [models.Index(fields=["at"], name="fire_at")]
+
+
+class FireTotal(models.Model):
+    """How much of each kind there has been since the beginning, and how late: lines are deleted, this stays."""
+
+    kind = models.CharField(max_length=9, choices=FireKind, primary_key=True)
+    count = models.PositiveBigIntegerField(default=0)
+    late_s = models.FloatField(default=0)
+    late_counts = ArrayField(models.BigIntegerField(), default=list, help_text="By the bounds of `schedules.totals`.")

@@ -155,6 +155,36 @@ class Migration(migrations.Migration):
                 ),
             ],
         ),
+        migrations.CreateModel(
+            name="FireTotal",
+            fields=[
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("FIRED", "Fired"),
+                            ("TRIGGERED", "Triggered"),
+                            ("SKIPPED", "Skipped"),
+                            ("MISSED", "Missed"),
+                        ],
+                        max_length=9,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("count", models.PositiveBigIntegerField(default=0)),
+                ("late_s", models.FloatField(default=0)),
+                (
+                    "late_counts",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.BigIntegerField(),
+                        default=list,
+                        help_text="By the bounds of `schedules.totals`.",
+                        size=None,
+                    ),
+                ),
+            ],
+        ),
         migrations.AddIndex(
             model_name="schedule",
             index=models.Index(

@@ -87,7 +87,7 @@ def test_after_means_later_than(api: Api) -> None:
         ("cron=@daily&from=now", "from", "RFC 3339"),
         ("cron=@daily&from=2026-01-01", "from", "RFC 3339"),
         ("cron=@daily&from=1999-12-31T23:59:59Z", "from", "from 2000-01-01T00:00:00Z"),
-        ("cron=@daily&from=9999-12-31T23:59:59Z", "from", "to 9998-01-01T00:00:00Z"),
+        ("cron=@daily&from=9999-12-31T23:59:59Z", "from", "to 9001-01-01T00:00:00Z"),
         ("cron=@daily&schedule_at=2100-01-01T00:00:00Z", "schedule_at", "not a query parameter"),
         ("cron=%00", "cron", "NUL"),
     ],
@@ -102,15 +102,14 @@ def test_a_query_that_cannot_be(api: Api, query: str, parameter: str, reason: st
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Etc/GMT+12", "Asia/Tokyo"])
 @pytest.mark.parametrize("cron", ["* * * * *", "0 0 29 2 *", "0 0 1 1 *"])
 def test_at_the_end_of_the_calendar(api: Api, zone: str, cron: str) -> None:
-    answer = before(api, cron=cron, timezone=zone, count=100, **{"from": "9998-01-01T00:00:00Z"})
+    answer = before(api, cron=cron, timezone=zone, count=100, **{"from": "9000-12-01T00:00:00Z"})
     assert answer.status_code == 200
-    assert all(row["at"] < "9999-01-02" for row in answer.json())
+    assert all("9000-12" <= row["at"] <= "9001-01-01T00:00:00Z" for row in answer.json())
 
 
 def test_a_rare_one_ends_with_the_calendar(api: Api) -> None:
-    answer = before(api, cron="0 0 29 2 *", count=100, **{"from": "9800-01-01T00:00:00Z"})
-    assert [row["at"][:4] for row in answer.json()][:2] == ["9804", "9808"]
-    assert len(answer.json()) < 100
+    answer = before(api, cron="0 0 29 2 *", count=100, **{"from": "8980-01-01T00:00:00Z"})
+    assert [row["at"][:4] for row in answer.json()] == ["8980", "8984", "8988", "8992", "8996"]
 
 
 def test_who_may_ask(acme: Member) -> None:

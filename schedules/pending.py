@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import F
 
-from schedules import due_times
+from schedules import due_times, totals
 from schedules.models import Fire, FireKind, Schedule, ScheduleStatus
 from schedules.zones import UnknownZone
 
@@ -37,6 +37,7 @@ def give_up(held: Schedule, *, now: datetime, reason: str) -> int:
     except (UnknownZone, IndexError):
         # Its zone has changed since the time was worked out: then that one is all that is known.
         count, last = 1, first
-    Fire.objects.create(schedule=held, kind=FireKind.MISSED, due_at=last, at=now, count=count, reason=reason)
+    fire = Fire.objects.create(schedule=held, kind=FireKind.MISSED, due_at=last, at=now, count=count, reason=reason)
+    totals.add([fire])
     Schedule.objects.filter(pk=held.pk).update(missed_count=F("missed_count") + count)
     return count

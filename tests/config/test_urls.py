@@ -35,6 +35,7 @@ PATHS = {
     "v1/api-keys/<uid:key_uid>",
     "healthz",
     "readyz",
+    "metrics",
     "admin",
     "admin/",
 }

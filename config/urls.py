@@ -30,6 +30,7 @@ from schedules.views import (
     SchedulePreview,
     ScheduleResume,
     ScheduleTimeline,
+    ScheduleTrigger,
 )
 from workspaces.views import ApiKeyDetail, ApiKeyList, MemberList, WorkspaceList
 
@@ -75,6 +76,7 @@ urlpatterns = [
     path("v1/schedules/<uid:schedule_uid>/pause", SchedulePause.as_view()),
     path("v1/schedules/<uid:schedule_uid>/resume", ScheduleResume.as_view()),
     path("v1/schedules/<uid:schedule_uid>/cancel", ScheduleCancel.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/trigger", ScheduleTrigger.as_view()),
     path("v1/schedules/<uid:schedule_uid>/preview", SchedulePreview.as_view()),
     path("v1/schedules/<uid:schedule_uid>/timeline", ScheduleTimeline.as_view()),
     # Who is calling

@@ -38,6 +38,6 @@ def give_up(held: Schedule, *, now: datetime, reason: str) -> int:
         # Its zone has changed since the time was worked out: then that one is all that is known.
         count, last = 1, first
     fire = Fire.objects.create(schedule=held, kind=FireKind.MISSED, due_at=last, at=now, count=count, reason=reason)
-    totals.add([fire])
     Schedule.objects.filter(pk=held.pk).update(missed_count=F("missed_count") + count)
+    totals.add([fire])
     return count

@@ -13,7 +13,9 @@ from rest_framework.response import Response
 from rest.errors import NotFound
 from rest.json import RawJSON, dumps
 from rest.views import ApiView, ListView
-from schedules import deletion, editing, lifecycle, planning, previews
+from runs.views import launched
+from schedules import deletion, editing, firing, lifecycle, planning, previews
+from schedules.clock import database_time
 from schedules.filters import ScheduleFilters
 from schedules.models import Fire, Schedule
 from schedules.serializers import (
@@ -23,6 +25,7 @@ from schedules.serializers import (
     ScheduleSerializer,
     read_changes_body,
     read_schedule_body,
+    refuse_body,
 )
 from workspaces import idempotency
 from workspaces.authentication import caller_of
@@ -123,6 +126,19 @@ class ScheduleCancel(ApiView):
 
     def post(self, request: Request, schedule_uid: UUID) -> Response:
         return Response(ScheduleSerializer(lifecycle.cancel(find_schedule(request, schedule_uid))).data)
+
+
+class ScheduleTrigger(ApiView):
+    """`POST /v1/schedules/{schedule_uid}/trigger`: answered as an async launch is."""
+
+    def post(self, request: Request, schedule_uid: UUID) -> Response:
+        refuse_body(request.data, "a trigger")
+        claim = idempotency.read_claim(request, f"schedules/{schedule_uid}/trigger", now=timezone.now())
+        first = idempotency.find(claim) if claim else None
+        if first is None:
+            schedule, by = find_schedule(request, schedule_uid), caller_of(request).user
+            first = idempotency.once(claim, lambda: launched(firing.trigger(schedule, by=by, now=database_time())))
+        return _answer(first)
 
 
 class ScheduleTimeline(ListView):

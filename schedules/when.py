@@ -14,7 +14,7 @@ from schedules.due_times import Timing, next_due
 from schedules.models import CatchUp, Overlap, Schedule
 from schedules.zones import UnknownZone
 
-# Moments outside of these are nobody's, and near the calendar's ends there is no room for time zones.
+# Earlier, a zone's offset may be no whole minutes, which RFC 3339 cannot write; later, the calendar ends.
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
 TIMES = ("cron", "timezone", "schedule_at", "starts_at", "ends_at")
 RULES = ("overlap", "catch_up")

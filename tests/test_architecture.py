@@ -57,7 +57,11 @@ def test_no_side_effects_hide_in_save_or_in_model_signals(path):
             assert not defined & {"save", "delete"}, f"{node.name} overrides save or delete"
 
 
-STATUS_WRITERS = {"runs_run": "runs/lifecycle.py", "runs_batch": "runs/dispatch.py"}
+STATUS_WRITERS = {
+    "runs_run": "runs/lifecycle.py",
+    "runs_batch": "runs/dispatch.py",
+    "schedules_schedule": "schedules/lifecycle.py",
+}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -69,7 +73,7 @@ def test_one_module_writes_each_status(path):
             writes_status = any(keyword.arg == "status" for keyword in node.keywords)
             assert not writes_status or name in STATUS_WRITERS.values(), f"line {node.lineno}"
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            written = re.search(r"UPDATE (runs_run|runs_batch)\b.*?SET.*?\bstatus = ", node.value, re.DOTALL)
+            written = re.search(rf"UPDATE ({'|'.join(STATUS_WRITERS)})\b.*?SET.*?\bstatus = ", node.value, re.DOTALL)
             assert not written or name == STATUS_WRITERS[written[1]], f"line {node.lineno}"
 
 

@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 
 from actions.views import ActionDetail, ActionList
 from config.health import healthz, readyz
+from config.metrics import metrics
 from runs.views import (
     AsyncLaunchView,
     LiveView,
@@ -86,6 +87,7 @@ urlpatterns = [
     # The service itself
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
 ]

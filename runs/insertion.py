@@ -92,7 +92,7 @@ def copy(rows: Sequence[Model]) -> None:
     fields = [field for field in rows[0]._meta.concrete_fields if rows[0].pk is not None or field is not own_key]
     as_json = [isinstance(field, JSONField) for field in fields]
     names = [field.attname for field in fields]
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     with connection.cursor() as cursor, cursor.copy(f"COPY {rows[0]._meta.db_table} ({columns}) FROM STDIN") as copying:
         for row in rows:
             values = [getattr(row, name) for name in names]

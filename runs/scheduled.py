@@ -70,10 +70,10 @@ class ScheduledLaunch:
 def store(launches: Sequence[ScheduledLaunch], *, now: datetime) -> list[Run]:
     """Store a run for each launch, with all that it starts with, and return them in order, each with its progress.
 
-    A run is INVALID where nobody is there to refuse it to: its action is switched off or no longer runs async, its
-    parameters no longer fit, or none of its inputs does. It is BLOCKED while its action is paused, else QUEUED. Where
-    this process lacks the action's code nothing is checked: in a deploy another has it. Workers are rung for after the
-    commit.
+    A run is INVALID where nobody is there to refuse it to: its action is switched off or no longer runs on schedules,
+    its parameters no longer fit, or none of its inputs does. It is BLOCKED while its action is paused, else QUEUED.
+    Where this process lacks the action's code nothing is checked: in a deploy another has it. Workers are rung for
+    after the commit.
     """
     if not launches:
         return []
@@ -158,7 +158,8 @@ def _misfit(one: ScheduledLaunch) -> dict[str, Any] | None:
     if definition is None:
         return None
     try:
-        launch.check_open(definition, one.action, "async")
+        launch.check_open(definition, one.action, "schedule")
+        launch.check_parameters_size(one.parameters)
         problems = launch.parameter_problems(definition, one.parameters)
         if problems:
             raise launch.parameters_refused(problems)
@@ -221,7 +222,7 @@ SELECT run.id, chunk.id, chunk.first_index, chunk.input_count,
 def _store_batches(runs: Sequence[Run]) -> None:
     """Make a batch of each chunk of each run's inputs; what is invalid of it is done."""
     done = _done_of_invalid({run.input_set_id: run.input_set for run in runs}.values())
-    names = {
+    names: dict[str, Any] = {
         "runs": [run.pk for run in runs],
         "input_sets": [run.input_set_id for run in runs],
         "chunks": list(done),
@@ -240,7 +241,7 @@ def _done_of_invalid(input_sets: Iterable[InputSet]) -> dict[int, bytes]:
     chunks = InputChunk.objects.filter(input_set__in=with_invalid, invalid_count__gt=0)
     for pk, input_count, invalid in chunks.values_list("pk", "input_count", "invalid"):
         done = DoneBits(input_count)
-        for offset in unpack_json(invalid):
+        for offset in unpack_json(invalid) if invalid else ():
             done.add(int(offset))
         found[pk] = done.packed()
     return found

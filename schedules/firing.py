@@ -20,6 +20,7 @@ from runs import quotas, scheduled
 from runs.lifecycle import By
 from runs.models import Actor, Run
 from schedules import settling, totals
+from schedules.clock import database_time
 from schedules.models import Fire, FireKind, Overlap, Schedule, ScheduleStatus
 from workspaces.models import User
 
@@ -63,14 +64,7 @@ def _fire(which: Q, *, now: datetime | None) -> int:
         claimed = list(locked.prefetch_related("action", "input_set", "destination")[:TOGETHER])
         if not claimed:
             return 0
-        return len(settling.settle(claimed, now=now or _database_now()))
-
-
-def _database_now() -> datetime:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        moment: datetime = cursor.fetchone()[0]
-    return moment
+        return len(settling.settle(claimed, now=now or database_time()))
 
 
 # --- Those that fail

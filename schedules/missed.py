@@ -11,21 +11,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rest.json import rfc3339
+from schedules.due_times import Timing, count_due, first_due, last_due, next_due
 from schedules.models import CatchUp, FireKind
 
-MISSED_AFTER = timedelta(seconds=60)
+LATE = timedelta(seconds=60)  # what is claimed later was missed
 CAUGHT_UP = 100  # at most, by `catch_up: all`
+_INSTANT = timedelta(microseconds=1)
+_TIMELY = 10  # more than are due within that
 
 
 @dataclass(frozen=True, slots=True)
 class DueTimes:
-    """The first due times of a schedule that nothing has become of yet, in order, and the one that follows them.
+    """The due times of a schedule up to a moment, in order. Those missed are counted and only the last of them named:
+    there may be as many as a system was down minutes."""
 
-    There may be more that have come than are listed: `following` is then in the past as well. None: there is none.
-    At least as many as are caught up are listed where there are as many.
-    """
-
-    times: Sequence[datetime]
+    first: datetime
+    missed_count: int
+    last_missed: Sequence[datetime]
+    timely: Sequence[datetime]
     following: datetime | None
 
 
@@ -39,60 +42,72 @@ class Line:
     reason: str = ""
 
 
+def find(timing: Timing, first: datetime, *, catch_up: str, now: datetime) -> DueTimes:
+    """Return the due times from `first`, which is known to be one and has come, up to `now`.
+
+    Raises:
+        UnknownZone, BadCron: those after the first cannot be known.
+    """
+    missed_until = now - LATE - _INSTANT
+    following = next_due(timing, now)
+    timely = first_due(timing, max(first, missed_until), now, _TIMELY)
+    if first > missed_until:
+        return DueTimes(first, 0, [], [first, *timely], following)
+    # The first is not asked for again: its zone may have changed since it was worked out.
+    named = CAUGHT_UP + 1 if catch_up == CatchUp.ALL else 1
+    last_missed = [first, *last_due(timing, first, missed_until, named)]
+    return DueTimes(first, 1 + count_due(timing, first, missed_until), last_missed[-named:], timely, following)
+
+
+def only(first: datetime, *, now: datetime) -> DueTimes:
+    """Return due times of which the first is all that is known."""
+    if now - first > LATE:
+        return DueTimes(first, 1, [first], [], None)
+    return DueTimes(first, 0, [], [first], None)
+
+
 def settle(due: DueTimes, *, catch_up: str, now: datetime, runs_at_most: int) -> tuple[list[Line], datetime | None]:
     """Return what becomes of the due times, in order, and the first about which nothing is said yet.
 
-    No more than `runs_at_most` lines ask for a run: what is left is due at once, and comes with the next call.
+    No more than `runs_at_most` lines (1 or more) ask for a run. What is left is due still, and comes with the next
+    call.
     """
     lines: list[Line] = []
-    settled = runs = 0
-    for line in _lines(due, catch_up=catch_up, now=now):
+    runs = 0
+    for line in _lines(due, CatchUp(catch_up), now):
         runs += line.kind == FireKind.FIRED
         if runs > runs_at_most:
-            break
+            return lines, line.due_at
         lines.append(line)
-        settled += line.count
-    return lines, due.times[settled] if settled < len(due.times) else due.following
+    return lines, due.following
 
 
-def is_missed(due_at: datetime | None, now: datetime) -> bool:
-    return due_at is not None and now - due_at > MISSED_AFTER
+def _lines(due: DueTimes, catch_up: CatchUp, now: datetime) -> Iterator[Line]:
+    if due.missed_count:
+        yield from _CATCH_UP[catch_up](due, now)
+    for at in due.timely:
+        yield Line(FireKind.FIRED, at)
 
 
-def _lines(due: DueTimes, *, catch_up: str, now: datetime) -> Iterator[Line]:
-    missed = [at for at in due.times if is_missed(at, now)]
-    more_missed = is_missed(due.following, now)
-    if missed:
-        yield from _CATCH_UP[CatchUp(catch_up)](missed, more_missed, now)
-    if not more_missed:
-        for at in due.times[len(missed) :]:
-            yield Line(FireKind.FIRED, at)
+def _none(due: DueTimes, now: datetime) -> Iterator[Line]:
+    last = due.last_missed[-1]
+    yield Line(FireKind.MISSED, last, due.missed_count, f"{_late(last, now)}; catch_up is none")
 
 
-def _none(missed: Sequence[datetime], more_missed: bool, now: datetime) -> Iterator[Line]:
-    yield Line(FireKind.MISSED, missed[-1], len(missed), f"{_late(missed[-1], now)}; catch_up is none")
+def _one(due: DueTimes, now: datetime) -> Iterator[Line]:
+    last, reason = due.last_missed[-1], _late(due.last_missed[-1], now)
+    if due.missed_count > 1:
+        reason = f"stands for {due.missed_count:,} due times that were missed, from {rfc3339(due.first)} on"
+    yield Line(FireKind.FIRED, last, due.missed_count, reason)
 
 
-def _one(missed: Sequence[datetime], more_missed: bool, now: datetime) -> Iterator[Line]:
-    if more_missed:
-        yield Line(FireKind.MISSED, missed[-1], len(missed), "one run for the last that was missed stands for them")
-    elif len(missed) == 1:
-        yield Line(FireKind.FIRED, missed[0], 1, _late(missed[0], now))
-    else:
-        stands_for = f"it stands for {len(missed):,} due times that were missed, from {rfc3339(missed[0])} on"
-        yield Line(FireKind.FIRED, missed[-1], len(missed), stands_for)
-
-
-def _all(missed: Sequence[datetime], more_missed: bool, now: datetime) -> Iterator[Line]:
-    # Of those behind the list at least one is among the last hundred. How many are is seen with the next call.
-    kept = CAUGHT_UP - 1 if more_missed else CAUGHT_UP
-    older, last = missed[:-kept], missed[-kept:]
-    if older:
+def _all(due: DueTimes, now: datetime) -> Iterator[Line]:
+    older_count = due.missed_count - CAUGHT_UP
+    if older_count > 0:
         reason = f"only the last {CAUGHT_UP} that were missed are caught up"
-        yield Line(FireKind.MISSED, older[-1], len(older), reason)
-    if not more_missed:
-        for at in last:
-            yield Line(FireKind.FIRED, at, 1, _late(at, now))
+        yield Line(FireKind.MISSED, due.last_missed[0], older_count, reason)
+    for at in due.last_missed[-CAUGHT_UP:]:
+        yield Line(FireKind.FIRED, at, 1, _late(at, now))
 
 
 _CATCH_UP = {CatchUp.ONE: _one, CatchUp.NONE: _none, CatchUp.ALL: _all}

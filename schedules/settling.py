@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfoNotFoundError
 
 from django.db import connection
 
@@ -24,12 +23,12 @@ from runs.models import TERMINAL, Actor, Run, RunStatus
 from runs.quotas import Room
 from runs.scheduled import ScheduledCallback, ScheduledLaunch
 from schedules import lifecycle, missed, totals
-from schedules.due_times import Timing, next_due
+from schedules.cron import BadCron
+from schedules.due_times import next_due
 from schedules.missed import DueTimes, Line
 from schedules.models import Fire, FireKind, Overlap, Schedule
+from schedules.zones import UnknownZone
 
-LISTED = 500  # due times of one schedule looked at together; listing more takes the longer the longer it was away
-LISTED_IN_ALL = 5_000
 ROWS_IN_ALL = 5_000  # runs and batches of one transaction, which holds its workspaces' turns while they are stored
 
 
@@ -40,7 +39,7 @@ class Claim:
     schedule: Schedule
     lines: list[Line]
     next_at: datetime | None
-    no_zone: str = ""  # why it cannot be known when it is due next
+    unknown: dict[str, Any] | None = None  # why it cannot be known when it is due next
     error: dict[str, Any] | None = None
     fires: list[Fire] = field(default_factory=list)
     launches: list[ScheduledLaunch] = field(default_factory=list)
@@ -70,40 +69,36 @@ def settle(schedules: Sequence[Schedule], *, now: datetime) -> list[Claim]:
 def _claims(schedules: Sequence[Schedule], *, now: datetime) -> list[Claim]:
     taken = _taken(schedules)
     claims: list[Claim] = []
-    listed = rows = 0
+    rows = 0
     for schedule in schedules:
-        if claims and (listed >= LISTED_IN_ALL or rows >= ROWS_IN_ALL):
+        if claims and rows >= ROWS_IN_ALL:
             break
-        due, no_zone = _due_times(schedule, now=now)
-        listed += len(due.times)
-        if schedule.pk in taken:  # an edit by a clock that is behind has brought it back
-            due = DueTimes(due.times[1:], due.following)
+        due, unknown = _due_times(schedule, is_taken=schedule.pk in taken, now=now)
         rows_of_run = 1 + -(-schedule.input_set.input_count // schedule.batch_size)
         runs_at_most = max(1, (ROWS_IN_ALL - rows) // rows_of_run)
         lines, next_at = missed.settle(due, catch_up=schedule.catch_up, now=now, runs_at_most=runs_at_most)
         rows += rows_of_run * sum(line.kind == FireKind.FIRED for line in lines)
-        claims.append(Claim(schedule, lines, next_at, no_zone))
+        claims.append(Claim(schedule, lines, next_at, unknown))
     return claims
 
 
-def _due_times(schedule: Schedule, *, now: datetime) -> tuple[DueTimes, str]:
-    """Return the due times up to `now`, and why it cannot be known what follows if it cannot."""
-    timing = timing_of(schedule)
-    times: list[datetime] = []
-    following = schedule.next_execution_at
+def _due_times(schedule: Schedule, *, is_taken: bool, now: datetime) -> tuple[DueTimes, dict[str, Any] | None]:
+    """Return the due times up to `now`, and why it cannot be known what follows, if it cannot."""
+    first = schedule.next_execution_at
+    assert first is not None
     try:
-        while following is not None and following <= now and len(times) < LISTED:
-            times.append(following)
-            following = next_due(timing, following)
-    except ZoneInfoNotFoundError:
-        # The time that was known already is due all the same.
-        return DueTimes(times, None), f"timezone: the time zone database has no '{schedule.timezone}' any more."
-    return DueTimes(times, following), ""
-
-
-def timing_of(schedule: Schedule) -> Timing:
-    """Return when a schedule is due."""
-    return Timing(schedule.cron, schedule.timezone, schedule.schedule_at, schedule.starts_at, schedule.ends_at)
+        if is_taken:  # an edit by a clock that was behind brought it back
+            following = next_due(schedule.timing, first)
+            if following is None or following > now:
+                return DueTimes(first, 0, [], [], following), None
+            first = following
+        return missed.find(schedule.timing, first, catch_up=schedule.catch_up, now=now), None
+    except UnknownZone as error:
+        unknown = stored_error("BAD_INPUT", f"timezone: {error}", scope="input", params={"field": "timezone"})
+    except BadCron as error:
+        unknown = stored_error("BAD_INPUT", f"cron: {error}", scope="input", params={"field": "cron"})
+    # What was worked out while it was known is due all the same.
+    return DueTimes(first, 0, [], [], None) if is_taken else missed.only(first, now=now), unknown
 
 
 _TAKEN = """
@@ -115,9 +110,9 @@ SELECT schedule.id
 
 def _taken(schedules: Sequence[Schedule]) -> set[int]:
     """Return those whose due time has a line already."""
-    names = {"schedules": [one.pk for one in schedules], "due_at": [one.next_execution_at for one in schedules]}
+    due_at = [schedule.next_execution_at for schedule in schedules]
     with connection.cursor() as cursor:
-        cursor.execute(_TAKEN, names)
+        cursor.execute(_TAKEN, {"schedules": [schedule.pk for schedule in schedules], "due_at": due_at})
         return {row[0] for row in cursor.fetchall()}
 
 
@@ -262,7 +257,7 @@ def _write(claims: Sequence[Claim], *, now: datetime) -> None:
     """Write the lines, and move each schedule on to its next due time, or to where it ends."""
     fires = [fire for claim in claims for fire in claim.fires]
     copy(fires)
-    names = {
+    names: dict[str, Any] = {
         "now": now,
         "schedules": [claim.schedule.pk for claim in claims],
         "next_at": [claim.next_at for claim in claims],
@@ -272,12 +267,10 @@ def _write(claims: Sequence[Claim], *, now: datetime) -> None:
     }
     with connection.cursor() as cursor:
         cursor.execute(_ADVANCE, names)
-    over = [claim.schedule.pk for claim in claims if claim.next_at is None and not claim.no_zone]
-    if over:
+    ended = [claim for claim in claims if claim.next_at is None]
+    if over := [claim.schedule.pk for claim in ended if not claim.unknown]:
         lifecycle.complete(over, now=now)
-    for claim in claims:
-        if claim.no_zone and claim.next_at is None:
-            params = {"field": "timezone", "timezone": claim.schedule.timezone}
-            error = stored_error("BAD_INPUT", claim.no_zone, scope="input", params=params)
-            lifecycle.pause_because(claim.schedule.pk, error, now=now)
+    for claim in ended:
+        if claim.unknown:
+            lifecycle.pause_because(claim.schedule.pk, claim.unknown, now=now)
     totals.add(fires)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import connection
 
@@ -52,7 +53,7 @@ def add(fires: Sequence[Fire]) -> None:
     if not totals:
         return
     kinds = sorted(totals)
-    names = {
+    names: dict[str, Any] = {
         "kinds": kinds,
         "counts": [totals[kind].count for kind in kinds],
         "late_s": [totals[kind].late_s for kind in kinds],

@@ -46,6 +46,7 @@ PATHS = {
     "v1/api-keys/<uid:key_uid>",
     "healthz",
     "readyz",
+    "metrics",
     "admin",
     "admin/",
 }

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import structlog
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 from uuid_utils.compat import uuid7
 
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 STEP_S = 0.6  # of each second: the sweep shares the worker
 TOGETHER = 300  # schedules of one transaction
 TRIED_AGAIN_AFTER_S = 60.0
+CONNECTION_LOST = ("08", "57P")  # SQLSTATE classes; an error without a state never came from the server
 
 _failing: dict[int, float] = {}
 """Schedules whose firing failed in this process, and when (by `time.monotonic`) it is tried again."""
@@ -103,9 +104,9 @@ def _note_failure(pk: int, error: Exception) -> None:
 
 def _raise_if_away(error: Exception) -> None:
     """Raise an error of a database that is away: the others would fail as well, and the next tick is soon."""
-    if isinstance(error, InterfaceError):
-        raise error
-    if isinstance(error, OperationalError) and (connection.connection is None or connection.connection.closed):
+    state = getattr(error.__cause__, "sqlstate", None)
+    is_lost = state is None or state.startswith(CONNECTION_LOST)
+    if isinstance(error, InterfaceError) or (isinstance(error, OperationalError) and is_lost):
         raise error
 
 

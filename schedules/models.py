@@ -1,7 +1,7 @@
 """When runs start again: a schedule with all that its runs begin with, and what became of each due time.
 
-`schedules.lifecycle` moves a schedule's status, `schedules.firing` claims what is due and writes what became of it.
-Querysets here ask and never change.
+`schedules.lifecycle` moves a schedule's status, `schedules.firing` claims what is due, and `schedules.settling` writes
+what became of it. Querysets here ask and never change.
 """
 
 from __future__ import annotations

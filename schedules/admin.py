@@ -81,7 +81,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
             "When",
             {
                 "fields": (
-                    *("shown_cron", "timezone", "schedule_at", "starts_at", "ends_at", "overlap", "catch_up"),
+                    *("shown_cron", "timezone", "schedule_at", "starts_at", "ends_at", "rules"),
                     *("created_at", "updated_at"),
                 )
             },
@@ -146,6 +146,11 @@ class ScheduleAdmin(ReadOnlyAdmin):
         except BadCron as error:
             meaning = str(error)
         return format_html("<code>{}</code> {}", schedule.cron, meaning)
+
+    @admin.display(description="rules")
+    def rules(self, schedule: Schedule) -> str:
+        """Return what becomes of due times that get in the way of others, or were missed."""
+        return f"overlap {schedule.overlap}, catch_up {schedule.catch_up}"
 
     @admin.display(description="last run")
     def last_run(self, schedule: Schedule) -> SafeString | str:

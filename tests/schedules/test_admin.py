@@ -80,7 +80,8 @@ class TestSchedule:
         )
         html = page(root, path_of(schedule))
         shown = text(html)
-        for part in ("At 02:30", "In Europe/Berlin", "T02:30:00+0", "MISSED", "catch_up is none", "FIRED", "a, b"):
+        parts = ("At 02:30", "In Europe/Berlin", "T02:30:00+0", "overlap allow, catch_up one", "MISSED", "FIRED")
+        for part in (*parts, "catch_up is none", "a, b"):
             assert part in shown
         assert html.css_first(f'a[href="/admin/runs/run/?q={run}"]') is not None
 

@@ -157,6 +157,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 1.0,
         "options": {"queue": "system", "expire_seconds": 5},
     },
+    "Announce: results and ends that are to be called back": {
+        "task": "runs.announce",
+        "schedule": 1.0,
+        "options": {"queue": "webhooks", "expire_seconds": 2},
+    },
     "Forget: idempotency keys older than 24 hours": {
         "task": "workspaces.forget_idempotency_keys",
         "schedule": 10.0,

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import F
 
 from rest.errors import Conflict, stored_error
-from runs import dispatch, lifecycle, turns
+from runs import dispatch, lifecycle, outbox, turns
 from runs.holding import hold
 from runs.leases import Lease
 from runs.lifecycle import SYSTEM, By
@@ -38,6 +38,7 @@ def cancel(run: Run, *, by: By, now: datetime) -> Run:
             return held.run
         # With what it waited for, and why.
         _stop(run.pk, held.batch_ids, now=now, by=by, reason="cancelled", last_error=None)
+        outbox.hold(run.pk)  # after this no callback of the run is made
         return Run.objects.with_progress().get(pk=run.pk)
 
 

@@ -18,10 +18,11 @@ from django.db import InterfaceError, InternalError, OperationalError, connectio
 from django.utils import timezone
 from pydantic_core import to_json
 
-from runs import cancellation, dispatch, lifecycle, turns
+from runs import cancellation, dispatch, lifecycle, outbox, turns
 from runs.chunks import DoneBits, pack_json, pack_lines
 from runs.dispatch import Release
 from runs.failures import last_error
+from runs.insertion import insert_together
 from runs.leases import Lease, Retries
 from runs.models import Batch, BatchStatus, ResultChunk, RunProgress, RunStatus
 
@@ -102,7 +103,7 @@ def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: dat
         stored_bytes = 0
         if final:
             chunk = _result_chunk(lease, final, now=now)
-            chunk.save(force_insert=True)
+            _store(lease, chunk, now=now)
             stored_bytes = chunk.stored_bytes
         progress = _count(lease, final, retried=len(outcomes) - len(final), stored_bytes=stored_bytes)
         if progress.remaining == 0:
@@ -113,6 +114,15 @@ def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: dat
         elif where_to:
             _settle(lease, where_to, now=now)
     return True
+
+
+def _store(lease: Lease, chunk: ResultChunk, *, now: datetime) -> None:
+    """Store results, and with them what is to be called back of them."""
+    if lease.calls_back_results:
+        insert_together([chunk, outbox.of_results(chunk, now=now)])
+        outbox.ring_after_commit()
+    else:
+        chunk.save(force_insert=True)
 
 
 def _apply(done: DoneBits, retries: Retries, outcomes: Sequence[Outcome]) -> None:

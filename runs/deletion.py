@@ -8,9 +8,11 @@ from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 
 from rest.errors import Conflict, NotFound
-from runs import dependencies
+from runs import dependencies, outbox
 from runs.holding import hold
-from runs.models import TERMINAL, InputSet, Run, RunStatus
+from runs.models import TERMINAL, InputSet, Run, RunCallback, RunStatus
+from webhooks import removal
+from webhooks.models import Destination
 from workspaces import idempotency
 
 DELETABLE = TERMINAL | {RunStatus.STOPPED}
@@ -37,14 +39,15 @@ DELETE FROM runs_inputset
 """
 
 
-def delete(run: Run) -> None:
+def delete(run: Run, *, force: bool = False) -> None:
     """Delete a run that has ended or is stopped. A worker that is still at it records nothing.
 
-    The inputs go too, unless a schedule or another run has them as well, and so does the Idempotency-Key
-    that launched the run. Runs that wait for it become INVALID.
+    The inputs go too, unless a schedule or another run has them as well, and so do its callbacks, and the
+    Idempotency-Key that launched the run. Runs that wait for it become INVALID. With `force` callbacks that have not
+    arrived are in nobody's way.
 
     Raises:
-        Conflict: it goes on.
+        Conflict: it goes on, or a callback of it is still to arrive.
         NotFound: it was deleted.
     """
     with transaction.atomic():
@@ -52,7 +55,18 @@ def delete(run: Run) -> None:
         status = RunStatus(held.run.status)
         if status not in DELETABLE:
             raise Conflict(f"The run is {status}. Cancel it first, or wait for its end.", {"status": status})
+        if not force:
+            _check_called_back(held.run)
         _delete(held.run)
+
+
+def _check_called_back(held: Run) -> None:
+    # In this order: what is made into callbacks between the two looks is seen by the second.
+    if outbox.is_open(held.pk) or removal.has_undelivered(held.uid):
+        raise Conflict(
+            f"The run is {held.status} and has callbacks that have not arrived. Wait for them, or add force=true.",
+            {"status": held.status, "parameter": "force"},
+        )
 
 
 def delete_old(run: Run, *, ended_before: datetime) -> bool:
@@ -85,6 +99,7 @@ def _wait_little() -> None:
 def _delete(held: Run) -> None:
     # Whoever is about to add a row that names the run waits from here on, and then cannot.
     Run.objects.select_for_update().filter(pk=held.pk).exists()
+    _delete_callbacks(held)
     with connection.cursor() as cursor:
         cursor.execute(_DELETE, {"run": held.pk})
         dependencies.tell_waiting([held.uid], met=RunStatus(held.status) in dependencies.MET)
@@ -105,3 +120,13 @@ def _free_inputs(input_set_id: int) -> None:
     """Delete inputs that neither a run nor a schedule has."""
     with connection.cursor() as cursor:
         cursor.execute(_FREE_INPUTS, {"inputs": input_set_id})
+
+
+def _delete_callbacks(held: Run) -> None:
+    """Delete what is to be called back, and then the callbacks: whoever makes some of the former has them first."""
+    outbox.remove(held.pk)
+    removal.remove(held.uid)
+    callback = RunCallback.objects.filter(pk=held.pk).first()
+    if callback:
+        callback.delete()
+        Destination.objects.filter(pk=callback.destination_id).delete()

@@ -23,15 +23,19 @@ class Bell:
 
     queue: str
     task: str
+    is_single: bool = False  # one that waits is enough: it does all there is, and rings again while there is more
 
 
 RUNS = Bell("runs", "runs.wake")
 LIVE = Bell("live", "runs.wake_live")
+ANNOUNCE = Bell("webhooks", "runs.announce", is_single=True)
+SEND = Bell("webhooks", "webhooks.send", is_single=True)
 
 MAX_RINGS = 16  # more bells than that wake nobody sooner: each waking worker that finds work rings again
 MAX_WAKES_WAITING = 1_000  # while no worker runs nobody takes them out, and what they tell of is in the database
 PAUSE_AFTER_FAILURE_S = 2.0
 EXPIRES_S = 60
+LATEST_LOOKED_AT = 16  # of the messages in a queue that several bells share
 RINGS_AHEAD_S = 5.0
 
 _SEND: dict[str, Any] = {"retry": False, "expires": EXPIRES_S}
@@ -59,8 +63,7 @@ def _send(bell: Bell, times: int, **options: Any) -> bool:
         return False
     try:
         with pools.producers[_connection()].acquire(block=True, timeout=1) as producer:
-            room = MAX_WAKES_WAITING - _waiting(producer.channel, bell)
-            for _ in range(min(times, MAX_RINGS, room)):
+            for _ in range(min(times, MAX_RINGS, _room(producer.channel, bell))):
                 current_app.send_task(bell.task, queue=bell.queue, producer=producer, **_SEND, **options)
     except Exception as error:  # kombu, redis and socket errors alike: none of them is the caller's trouble
         _silent_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
@@ -84,6 +87,14 @@ def count(bell: Bell = RUNS) -> int | None:
     except Exception as error:
         log.warning("wakes_not_counted", error=f"{type(error).__name__}: {error}")
         return None
+
+
+def _room(channel: Any, bell: Bell) -> int:
+    """Return how many messages more are of any use."""
+    if not bell.is_single:
+        return MAX_WAKES_WAITING - _waiting(channel, bell)
+    latest = channel.client.lrange(bell.queue, 0, LATEST_LOOKED_AT - 1)
+    return 0 if any(f'"{bell.task}"'.encode() in message for message in latest) else 1
 
 
 def _waiting(channel: Any, bell: Bell) -> int:

@@ -6,10 +6,11 @@ the input chunks, and where run and batch stand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from pydantic_core import from_json
 
@@ -145,7 +146,7 @@ def _state(
     index = stretch.first_index + offset
     error = invalid or (_error_of_run(run) if run.status == RunStatus.INVALID else None)
     if error:
-        return _shown("FAILED", run.created_at, error=error | {"error_ref": str(input_uid(run.uid, index))})
+        return _shown("FAILED", run.created_at, error=error_of_invalid(error, run.uid, index))
     if result and offset in stretch.done:
         return _shown(
             "FAILED" if result.error else "SUCCEEDED",
@@ -179,6 +180,11 @@ def _shown(
         "started_at": started_at,
         "finished_at": finished_at,
     }
+
+
+def error_of_invalid(error: Mapping[str, Any], run_uid: UUID, index: int) -> dict[str, Any]:
+    """Return the error of an input that was never executed, kept with the inputs, as that of the run's input."""
+    return {**error, "error_ref": str(input_uid(run_uid, index))}
 
 
 def _error_of_run(run: Run) -> dict[str, Any]:

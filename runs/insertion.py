@@ -48,7 +48,7 @@ def _insert(row: Model, names: Mapping[int, str], values: list[Any]) -> str:
             continue
         else:
             selected.append(_placeholder(field, row, values))
-        columns.append(str(field.column))
+        columns.append(connection.ops.quote_name(str(field.column)))
     source = f" FROM {', '.join(dict.fromkeys(referred))}" if referred else ""
     return (
         f"{names[id(row)]} AS (INSERT INTO {row._meta.db_table} ({', '.join(columns)})"

@@ -24,14 +24,26 @@ from actions.models import Action
 from actions.problems import Problem, describe
 from rest.errors import BadInput, BadParameters, Conflict, Unavailable, stored_error
 from rest.json import rfc3339
-from runs import dependencies, doorbell, gates, inputs, lifecycle, quotas, turns
+from runs import dependencies, doorbell, gates, inputs, lifecycle, outbox, quotas, turns
 from runs.blocking import why_paused
+from runs.callback_requests import AskedCallback, CheckedCallback
 from runs.chunks import DoneBits, unpack_json
 from runs.dependencies import Outlook
 from runs.inputs import PreparedInputs
 from runs.insertion import insert_together
 from runs.lifecycle import By
-from runs.models import Actor, Batch, BatchStatus, Dependency, ExecutionMode, InputChunk, Run, RunProgress, RunStatus
+from runs.models import (
+    Actor,
+    Batch,
+    BatchStatus,
+    Dependency,
+    ExecutionMode,
+    InputChunk,
+    Run,
+    RunCallback,
+    RunProgress,
+    RunStatus,
+)
 from workspaces.models import User, Workspace
 
 SKIP, REJECT = "skip", "reject"
@@ -58,6 +70,7 @@ class AsyncLaunch(Launch):
     """What an async launch asks for."""
 
     inputs: Sequence[Any]
+    callback: AskedCallback | None = None
     name: str = ""
     tags: Sequence[str] = ()
     depends_on: Sequence[UUID] = ()
@@ -68,12 +81,13 @@ class AsyncLaunch(Launch):
 
 @dataclass(frozen=True, slots=True)
 class CheckedCall:
-    """What a launch on many inputs asks of its action, checked: its inputs packed, and what its parameters lack."""
+    """What a launch on many inputs asks for, checked: its inputs packed, and why its parameters do not fit."""
 
     action: Action
     limits: Limits
     inputs: PreparedInputs
     parameter_problems: list[Problem]
+    callback: CheckedCallback | None
 
 
 @dataclass(slots=True)
@@ -85,11 +99,12 @@ class PreparedRun:
     status: RunStatus
     limits: Limits
     waits_for: Sequence[UUID] = ()
+    callback: RunCallback | None = None
 
     def store(self) -> Run:
         """Store the run with all it starts with, in one transaction or in the caller's, and return it."""
         with transaction.atomic():
-            _store(self.run, self.inputs, self.status, self.waits_for)
+            _store(self.run, self.inputs, self.status, self.waits_for, self.callback)
         return self.run
 
     def ring(self) -> bool:
@@ -125,7 +140,7 @@ def prepare_async(
         NotFound: there is no such action.
         Conflict: the action is switched off, or does not run async.
         BadInput: there are no inputs or too many; with `reject`, one does not fit; or a run that it depends
-            on is not there.
+            on is not there; or its callback may not be made.
         BadParameters: they are too large; with `reject`, they do not fit.
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
@@ -138,7 +153,9 @@ def prepare_async(
     run.depends_on = list(asked.depends_on)
     outlook = dependencies.outlook(run, standings)
     status = _decide(run, call.inputs, call.parameter_problems, outlook, start_after=asked.start_after, now=now)
-    return PreparedRun(run, call.inputs, status, call.limits, () if status == RunStatus.INVALID else outlook.unmet)
+    waits_for = () if status == RunStatus.INVALID else outlook.unmet
+    callback = call.callback.of(run) if call.callback else None
+    return PreparedRun(run, call.inputs, status, call.limits, waits_for, callback)
 
 
 def find_open(action_name: str, mode: str) -> tuple[ActionDefinition, Action]:
@@ -154,14 +171,15 @@ def find_open(action_name: str, mode: str) -> tuple[ActionDefinition, Action]:
 
 
 def check_async(definition: ActionDefinition, action: Action, asked: AsyncLaunch) -> CheckedCall:
-    """Check the parameters and the inputs of an async launch, and pack these.
+    """Check the parameters, the callback and the inputs of an async launch, and pack these.
 
     Raises:
-        BadInput: there are no inputs or too many; with `reject`, one does not fit.
+        BadInput: there are no inputs or too many; with `reject`, one does not fit; or its callback may not be made.
         BadParameters: they are too large; with `reject`, they do not fit.
     """
     _check_count(asked.inputs)
     check_parameters_size(asked.parameters)
+    called_back = asked.callback.check() if asked.callback else None
     problems = parameter_problems(definition, asked.parameters)
     if problems and asked.on_invalid == REJECT:
         raise parameters_refused(problems)
@@ -170,7 +188,7 @@ def check_async(definition: ActionDefinition, action: Action, asked: AsyncLaunch
     prepared = inputs.prepare(asked.inputs, definition, batch_size=batch_size)
     if prepared.invalid_count and asked.on_invalid == REJECT:
         raise inputs_refused(prepared)
-    return CheckedCall(action, limits, prepared, problems)
+    return CheckedCall(action, limits, prepared, problems, called_back)
 
 
 def prepare_live(
@@ -352,7 +370,13 @@ def _decide(
     return RunStatus.QUEUED
 
 
-def _store(run: Run, prepared: PreparedInputs, status: RunStatus, waits_for: Sequence[UUID]) -> None:
+def _store(
+    run: Run,
+    prepared: PreparedInputs,
+    status: RunStatus,
+    waits_for: Sequence[UUID],
+    callback: RunCallback | None,
+) -> None:
     run.input_set = inputs.input_set_of(prepared, run.workspace)
     by = By(Actor.MEMBER, run.user.uid)
     transitions = lifecycle.born(run, status, now=run.created_at, by=by, reason=_reason(run, status))
@@ -364,7 +388,8 @@ def _store(run: Run, prepared: PreparedInputs, status: RunStatus, waits_for: Seq
         remaining=prepared.input_count - invalid_count,
     )
     waiting = [Dependency(run=run, depends_on_uid=uid) for uid in waits_for]
-    rows = [run.input_set, run, progress, *transitions, *waiting]
+    called_back = [callback.destination, callback] if callback else []
+    rows = [run.input_set, run, progress, *transitions, *waiting, *called_back]
     if len(prepared.chunks) == 1 and status != RunStatus.INVALID:
         (chunk,) = prepared.chunks
         insert_together([*rows, chunk, _batch(run, chunk)])
@@ -373,6 +398,8 @@ def _store(run: Run, prepared: PreparedInputs, status: RunStatus, waits_for: Seq
         inputs.store_chunks(prepared.chunks, run.input_set)
         if status != RunStatus.INVALID:
             _store_batches(run, prepared.chunks)
+    if callback:
+        outbox.write_launch(callback, invalid_count=prepared.invalid_count)
     is_claimable = status in (RunStatus.QUEUED, RunStatus.BLOCKED) and not waits_for
     if is_claimable and run.execution_mode == ExecutionMode.ASYNC:
         turns.make_ready(run.pk, run.workspace_id, run.action_id)

@@ -55,6 +55,7 @@ class Lease:
     retries: Retries
     inputs: bytes
     is_live: bool
+    calls_back_results: bool
     is_careful: bool
     suspect: Suspect | None
 
@@ -69,7 +70,9 @@ SELECT batch.id, batch.run_id, batch.attempt, batch.checkpoint, batch.first_inde
        run.execution_mode, run.identity_ids, run.identity_mode, progress.epoch, progress.generation,
        {", ".join(f"action.{name} AS action_{name}" for name in _ACTION_COLUMNS)},
        NOT EXISTS (SELECT FROM runs_batch AS other WHERE other.run_id = run.id AND other.status = 'READY') AS is_last,
-       EXISTS (SELECT FROM runs_dependency AS unmet WHERE unmet.run_id = run.id) AS is_dependent
+       EXISTS (SELECT FROM runs_dependency AS unmet WHERE unmet.run_id = run.id) AS is_dependent,
+       EXISTS (SELECT FROM runs_runcallback AS callback
+                WHERE callback.run_id = run.id AND callback."on" = 'all') AS calls_back_results
   FROM runs_batch AS batch
        JOIN runs_inputchunk AS chunk ON chunk.id = batch.chunk_id
        JOIN runs_run AS run ON run.id = batch.run_id
@@ -106,6 +109,7 @@ def lease_of(row: Mapping[str, Any]) -> Lease:
         retries=load_retries(row["retries"]),
         inputs=row["inputs"],
         is_live=row["execution_mode"] == ExecutionMode.LIVE,
+        calls_back_results=row["calls_back_results"],
         is_careful=row["careful"],
         suspect=_suspect(row),
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from runs import dependencies
+from runs import dependencies, outbox
 from runs.models import TERMINAL, Actor, Run, RunProgress, RunStatus, RunTransition
 
 S = RunStatus
@@ -57,19 +57,22 @@ WITH moved AS (
     UPDATE runs_run AS run SET status = %(target)s, updated_at = %(now)s{changes}
       FROM (SELECT id, status FROM runs_run WHERE id = %(run)s FOR NO KEY UPDATE) AS before
      WHERE run.id = before.id AND before.status = ANY(%(from)s)
-    RETURNING run.id, run.uid, before.status
-)
+    RETURNING run.id, run.uid, before.status, run.last_error
+){announced}
 INSERT INTO runs_runtransition (run_id, at, from_status, to_status, actor, actor_uid, reason)
 SELECT id, %(now)s, status, %(target)s, %(actor)s, %(actor_uid)s, %(reason)s FROM moved
-RETURNING (SELECT uid FROM moved)
+RETURNING (SELECT uid FROM moved), {is_announced}
 """
+_WITH_CALLBACK = {"announced": f",{outbox.OF_END}", "is_announced": "EXISTS (SELECT FROM announced)"}
+_WITHOUT_CALLBACK = {"announced": "", "is_announced": "false"}
 
 
 def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reason: str = "", **changes: Any) -> bool:
     """Move a run to `target` if its status allows it, with `changes` to other columns of its row.
 
     Returns whether this call did it: of several at once, exactly one. The status before is read under the row's
-    lock, so the timeline tells the truth. Runs that wait for how this one ends are asked to look at it.
+    lock, so the timeline tells the truth. Runs that wait for how this one ends are asked to look at it, and that it
+    ended is called back.
     """
     values: dict[str, Any] = {
         "run": run_id,
@@ -82,12 +85,24 @@ def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reas
     }
     for name, value in changes.items():
         values[f"to_{name}"] = _COLUMNS[name].get_db_prep_save(value, connection)
+    assignments = "".join(f", {name} = %(to_{name})s" for name in changes)
+    callback = _WITH_CALLBACK if _is_called_back(target, by) else _WITHOUT_CALLBACK
     with connection.cursor() as cursor:
-        cursor.execute(_MOVE.format(changes="".join(f", {name} = %(to_{name})s" for name in changes)), values)
+        cursor.execute(_MOVE.format(changes=assignments, **callback), values)
         moved = cursor.fetchone()
-    if moved and target in DECISIVE:
-        dependencies.tell_waiting(moved, met=target in dependencies.MET)
-    return moved is not None
+    if moved is None:
+        return False
+    uid, is_announced = moved
+    if is_announced:
+        outbox.ring_after_commit()
+    if target in DECISIVE:
+        dependencies.tell_waiting([uid], met=target in dependencies.MET)
+    return True
+
+
+def _is_called_back(target: RunStatus, by: By) -> bool:
+    """Whether a run calls back that it is `target` now: it has ended, or the system has stopped it."""
+    return target in TERMINAL or (target == S.STOPPED and by.actor == Actor.SYSTEM)
 
 
 def born(

@@ -101,7 +101,8 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def with_progress(self) -> Self:
         """With all that the run object shows, in one query."""
-        return self.select_related("progress", "user", "workspace")
+        runs = self.select_related("progress", "user", "workspace", "callback__destination")
+        return runs.defer("callback__destination__headers")
 
     def for_status(self) -> Self:
         """With what a run's status shows, and nothing large."""
@@ -462,6 +463,17 @@ class RunCallback(models.Model):
         ]
 
 
+class OutboxEntryQuerySet(models.QuerySet["OutboxEntry"]):
+    def open(self) -> Self:
+        """Entries that are to be made into callbacks."""
+        return self.filter(is_held=False)
+
+    def in_turn(self) -> Self:
+        """Those of them whose turn it is, in order: the end of a run once none of its older entries is left."""
+        older = self.model.objects.filter(run=models.OuterRef("run"), pk__lt=models.OuterRef("pk"))
+        return self.open().filter(models.Q(status="") | ~models.Exists(older)).order_by("pk")
+
+
 class OutboxEntry(models.Model):
     """What is still to be made into callbacks, written in the transaction in which it happened, and gone once they are.
 
@@ -482,11 +494,14 @@ class OutboxEntry(models.Model):
     is_held = models.BooleanField(default=False)
     created_at = models.DateTimeField(db_default=Now())
 
+    objects = OutboxEntryQuerySet.as_manager()
+
     class Meta:
         verbose_name_plural = "outbox entries"
         indexes: ClassVar = [
             models.Index(fields=["run", "id"], name="outbox_entry_by_run"),
-            models.Index(fields=["id"], name="outbox_entry_open", condition=models.Q(is_held=False)),
+            # By run first: those with something open are found one after the other, however much each has.
+            models.Index(fields=["run", "id"], name="outbox_entry_open", condition=models.Q(is_held=False)),
         ]
 
 
@@ -495,7 +510,16 @@ def input_uid(run_uid: uuid.UUID, index: int) -> uuid.UUID:
 
     A version 7 UUID (RFC 9562 section 5.7) without a column to store it in.
     """
-    noise = uuid.uuid5(run_uid, f"input {index}").int
+    return _uid_of_part(run_uid, f"input {index}")
+
+
+def batch_uid(run_uid: uuid.UUID, first_index: int) -> uuid.UUID:
+    """Return the stable uid of a run's batch, by the index of its first input, in the same way."""
+    return _uid_of_part(run_uid, f"batch {first_index}")
+
+
+def _uid_of_part(run_uid: uuid.UUID, name: str) -> uuid.UUID:
+    noise = uuid.uuid5(run_uid, name).int
     time_and_version = run_uid.int >> 76 << 76
     variant = 0b10 << 62
     return uuid.UUID(int=time_and_version | (noise >> 52 & 0xFFF) << 64 | variant | noise & 0x3FFF_FFFF_FFFF_FFFF)

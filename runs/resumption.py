@@ -15,7 +15,7 @@ from django.db.models import F
 from pydantic_core import from_json
 
 from rest.errors import BadInput, Conflict
-from runs import dependencies, dispatch, doorbell, failures, lifecycle, quotas, recovery
+from runs import dependencies, dispatch, doorbell, failures, lifecycle, outbox, quotas, recovery
 from runs.chunks import DoneBits
 from runs.holding import Held, hold
 from runs.lifecycle import By
@@ -113,6 +113,7 @@ def _resume(held: Held, *, by: By, now: datetime, wanted: FailedInputs) -> Run:
     cleared = {"last_error": None, "postponed_until": None, "finished_at": None}
     lifecycle.move(run.pk, RunStatus.SCHEDULED, now=now, by=by, reason=reason, **cleared)
     dependencies.tell_waiting([run.uid])
+    outbox.let_go(run.pk)
     return Run.objects.with_progress().get(pk=run.pk)
 
 

@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from actions import registry
 from actions.models import Action
 from rest.errors import BadParameters, Conflict, stored_error
-from runs import doorbell, launch, lifecycle, turns
+from runs import doorbell, launch, lifecycle, outbox, turns
 from runs.blocking import why_paused
 from runs.chunks import DoneBits, unpack_json
 from runs.insertion import copy, give_ids
@@ -199,10 +199,12 @@ def _store_callbacks(runs: Sequence[Run], launches: Sequence[ScheduledLaunch], *
         for _, callback in wanted
     ]
     Destination.objects.bulk_create(copies)
-    RunCallback.objects.bulk_create(
+    callbacks = RunCallback.objects.bulk_create(
         RunCallback(run=run, destination=copy, on=callback.on, per=callback.per)
         for (run, callback), copy in zip(wanted, copies, strict=True)
     )
+    for one in callbacks:
+        outbox.write_launch(one, invalid_count=one.run.input_set.invalid_count)
 
 
 _BATCHES = """

@@ -16,8 +16,9 @@ from actions.problems import printable, problems_of
 from rest.errors import ApiError, BadInput, BadParameters, GenericError, TimedOut, error_body
 from rest.json import dumps, rfc3339
 from rest.query import BadValue, time_value, uuid_value
+from runs.callback_requests import AskedCallback
 from runs.launch import AsyncLaunch, LiveLaunch
-from runs.models import Run, RunProgress, RunTransition
+from runs.models import Run, RunCallback, RunProgress, RunTransition
 from runs.resumption import FailedInputs
 
 FARTHEST_START = timedelta(days=366)
@@ -53,6 +54,11 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=255)]
 
 
+def without_nulls(value: Any) -> Any:
+    """Return an object without what is null in it: clients made from a schema send null for what they leave out."""
+    return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+
+
 class StrictBody(BaseModel):
     """What comes in as it is: no field of another type or name."""
 
@@ -73,10 +79,23 @@ class LiveBody(LaunchBody):
     input: dict[str, Any] = {}
 
 
+class CallbackBody(StrictBody):
+    """The field `callback` of a launch (contract section 3); `webhooks.destinations` checks URL and headers."""
+
+    url: str
+    headers: dict[str, str] = {}
+    on: Literal["all", "final"] = "all"
+    per: Literal["input", "batch"] = "input"
+
+    def asked(self) -> AskedCallback:
+        return AskedCallback(url=self.url, headers=self.headers, on=self.on, per=self.per)
+
+
 class ManyInputsBody(LaunchBody):
     """The fields of a launch on many inputs, now or on a schedule."""
 
     inputs: list[Any]
+    callback: Annotated[CallbackBody | None, BeforeValidator(without_nulls)] = None
     name: str = Field(default="", max_length=255)
     tags: list[Tag] = Field(default=[], max_length=20)
     batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
@@ -100,10 +119,10 @@ class ResumeBody(StrictBody):
 
 MISTAKEN_IN_LIVE = {
     "inputs": "a live call takes `input`, one object; `inputs` belongs to async",
+    "callback": "a live call is answered with its output; `callback` belongs to async",
 }
 MISTAKEN_IN_ASYNC = {
     "input": "an async run takes `inputs`, an array; `input` belongs to live",
-    "callback": "callbacks are not available yet",
 }
 NEVER_NULL = ("inputs", "parameters")
 
@@ -135,13 +154,15 @@ def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
     refuse_mistaken(body, MISTAKEN_IN_ASYNC)
     require_inputs(body)
     refuse_unknown(body, AsyncBody, "an async launch", also=MISTAKEN_IN_ASYNC)
+    refuse_unknown_in_callback(body)
     read = read_fields(body, AsyncBody)
     if read.start_after and read.start_after > now + FARTHEST_START:
         latest = rfc3339(now + FARTHEST_START)
         raise BadInput(
             f"start_after: at most a year ahead, so no later than {latest}.", {"field": "start_after", "max": latest}
         )
-    return AsyncLaunch(**{name: getattr(read, name) for name in AsyncBody.model_fields})
+    fields = {name: getattr(read, name) for name in AsyncBody.model_fields}
+    return AsyncLaunch(**fields | {"callback": read.callback and read.callback.asked()})
 
 
 def read_resume_body(body: Any) -> FailedInputs:
@@ -170,15 +191,23 @@ def refuse_mistaken(body: dict[str, Any], mistaken: Mapping[str, str]) -> None:
             raise BadInput(f"{name}: {reason}.", {"field": name})
 
 
-def refuse_unknown(body: dict[str, Any], model: type[StrictBody], what: str, *, also: Collection[str] = ()) -> None:
+def refuse_unknown(
+    body: dict[str, Any], model: type[StrictBody], what: str, *, also: Collection[str] = (), within: str = ""
+) -> None:
     """Raise `BadInput` for a field that the body of `what` does not have, naming those it has."""
     allowed = sorted(model.model_fields)
     for name in body:
         if name not in allowed and name not in also:
             raise BadInput(
                 f"{printable(dumps(name).decode(), 60)} is not a field of {what}, which takes {', '.join(allowed)}.",
-                {"field": printable(name, 60), "allowed": allowed},
+                {"field": within + printable(name, 60), "allowed": allowed},
             )
+
+
+def refuse_unknown_in_callback(body: dict[str, Any]) -> None:
+    """Raise `BadInput` for a field that the `callback` of a launch does not have."""
+    if isinstance(body.get("callback"), dict):
+        refuse_unknown(body["callback"], CallbackBody, "a callback", within="callback.")
 
 
 def read_fields(body: dict[str, Any], model: type[Body], *, keep_nulls: bool = False) -> Body:
@@ -222,7 +251,7 @@ class RunSerializer(serializers.BaseSerializer[Run]):
             "execution_mode": run.execution_mode,
             "last_error": run.last_error,
             "parameters": run.parameters,
-            "callback": None,
+            "callback": _callback(run),
             "status": run.status,
             "output_count": progress.output_count,
             "scheduled_run_uid": run.schedule_uid,
@@ -236,6 +265,12 @@ class RunSerializer(serializers.BaseSerializer[Run]):
             **counts(progress),
             "depends_on": run.depends_on,
         }
+
+
+def _callback(run: Run) -> dict[str, Any] | None:
+    """Return what a run calls back, but for the headers: they may be secrets."""
+    callback: RunCallback | None = getattr(run, "callback", None)
+    return {"url": callback.destination.url, "on": callback.on, "per": callback.per} if callback else None
 
 
 class RunStatusSerializer(serializers.BaseSerializer[Run]):

@@ -9,7 +9,7 @@ import structlog
 from celery import shared_task
 from django.utils import timezone
 
-from runs import doorbell, execution, recovery, retention
+from runs import callbacks, doorbell, execution, recovery, retention
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +32,14 @@ def wake_live() -> None:
         execution.execute_live()
     except execution.ProcessStuck:
         _replace_process(doorbell.LIVE)
+
+
+@shared_task(name=doorbell.ANNOUNCE.task, ignore_result=True)
+def announce() -> None:
+    """Make callbacks for a while, have them sent, and ring once more if there was anything."""
+    if callbacks.announce():
+        doorbell.ring(bell=doorbell.SEND)
+        doorbell.ring(bell=doorbell.ANNOUNCE)
 
 
 def _replace_process(bell: doorbell.Bell) -> NoReturn:

@@ -164,8 +164,8 @@ class RunDetail(ApiView):
         return Response(RunSerializer(find_run(request, run_uid)).data)
 
     def delete(self, request: Request, run_uid: UUID) -> Response:
-        self.query.choice("force", ["true", "false"])
-        deletion.delete(find_run(request, run_uid))
+        force = self.query.choice("force", ["true", "false"]) == "true"
+        deletion.delete(find_run(request, run_uid), force=force)
         return Response(status=204)
 
 

@@ -17,9 +17,9 @@ from actions import ActionDefinition
 from actions.models import Action
 from rest.errors import BadInput, Conflict, NotFound
 from runs import deletion, launch
+from runs.callback_requests import AskedCallback
 from runs.inputs import PreparedInputs
 from runs.launch import AsyncLaunch
-from runs.models import InputSet
 from runs.quotas import STORED_BYTES
 from schedules import pending, planning
 from schedules import when as whens
@@ -27,6 +27,7 @@ from schedules.clock import database_time
 from schedules.due_times import Timing, next_due
 from schedules.lifecycle import hold, refuse_ended
 from schedules.models import Schedule, ScheduleStatus
+from webhooks.models import Destination
 from workspaces import quotas
 
 RHYTHM = frozenset({"cron", "timezone", "schedule_at"})
@@ -58,21 +59,22 @@ def edit(schedule: Schedule, changes: Changes, *, now: datetime | None = None) -
     """
     refuse_ended(schedule)
     inputs = _check_call(schedule, changes)
+    destination = _check_callback(schedule, changes)
     with transaction.atomic():
         held, now = hold(schedule), now or database_time()
         refuse_ended(held)
         values = _plain_values(held, changes) | _new_times(held, changes, now)
-        before: InputSet | None = None
         if inputs:
-            before = held.input_set
-            values |= {
-                "input_set": planning.store_inputs(inputs, held.workspace),
-                "batch_size": inputs.batch_size,
-            }
+            values["input_set"] = planning.store_inputs(inputs, held.workspace)
+            values["batch_size"] = inputs.batch_size
+        if "callback" in changes:
+            values |= _new_callback(held, changes, destination)
         if values:
             Schedule.objects.filter(pk=held.pk).update(**values, updated_at=now)
-        if before:
-            deletion.let_go_of_inputs(before.pk)
+        if inputs:
+            deletion.let_go_of_inputs(held.input_set_id)
+        if "destination" in values and held.destination:
+            held.destination.delete()
         return Schedule.objects.as_shown().get(pk=held.pk)
 
 
@@ -90,7 +92,22 @@ def _check_call(schedule: Schedule, changes: Changes) -> PreparedInputs | None:
         return None
     quotas.check(STORED_BYTES, schedule.workspace)
     given = {name: changes.fields[name] for name in ("inputs", *WITH_INPUTS) if name in changes}
-    return planning.check_call(definition, action, AsyncLaunch(parameters=parameters, **given))
+    return planning.check_call(definition, action, AsyncLaunch(parameters=parameters, **given)).inputs
+
+
+def _check_callback(schedule: Schedule, changes: Changes) -> Destination | None:
+    """Return where the runs are to call back from now on, not yet stored. A name may have to be looked up."""
+    asked: AskedCallback | None = changes.fields.get("callback")
+    return asked.check().destination.store(schedule.workspace, now=database_time()) if asked else None
+
+
+def _new_callback(held: Schedule, changes: Changes, destination: Destination | None) -> dict[str, Any]:
+    """Store where the runs call back, and return the fields that say so: nothing where there was none and is none."""
+    asked: AskedCallback | None = changes.fields["callback"]
+    if destination is None or asked is None:
+        return {"destination": None, "callback_on": "", "callback_per": ""} if held.destination else {}
+    destination.save()
+    return {"destination": destination, "callback_on": asked.on, "callback_per": asked.per}
 
 
 def _find_open(schedule: Schedule) -> tuple[ActionDefinition, Action]:

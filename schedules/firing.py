@@ -15,11 +15,11 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
 from uuid_utils.compat import uuid7
 
-from rest.errors import Conflict, NotFound, stored_error
+from rest.errors import Conflict, stored_error
 from runs import quotas, scheduled
 from runs.lifecycle import By
 from runs.models import Actor, Run
-from schedules import settling, totals
+from schedules import lifecycle, settling, totals
 from schedules.clock import database_time
 from schedules.models import Fire, FireKind, Overlap, Schedule, ScheduleStatus
 from workspaces.models import User
@@ -124,10 +124,7 @@ def trigger(schedule: Schedule, *, by: User, now: datetime) -> Run:
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
     with transaction.atomic():
-        locked = Schedule.objects.select_for_update(no_key=True, of=("self",)).filter(pk=schedule.pk)
-        held = locked.select_related("action", "input_set", "destination", "workspace").first()
-        if held is None:
-            raise NotFound("There is no such schedule.", {"schedule_uid": str(schedule.uid)})
+        held = lifecycle.hold(schedule)
         _check_triggerable(held)
         launch = settling.launch_of(held, by=By(Actor.MEMBER, by.uid), user_id=by.pk, reason="triggered")
         (run,) = scheduled.store([launch], now=now)

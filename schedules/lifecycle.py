@@ -97,11 +97,10 @@ def hold(schedule: Schedule) -> Schedule:
     Raises:
         NotFound: it was deleted.
     """
-    rows = Schedule.objects.as_shown().select_for_update(no_key=True, of=("self",))
-    found = rows.filter(pk=schedule.pk).first()
-    if found is None:
-        raise NotFound("There is no such schedule.", {"schedule_uid": str(schedule.uid)})
-    return found
+    # Locked first, then read: in one statement, whoever waited would look for new inputs as of before they were there.
+    if Schedule.objects.select_for_update(no_key=True).filter(pk=schedule.pk).exists():
+        return Schedule.objects.as_shown().get(pk=schedule.pk)
+    raise NotFound("There is no such schedule.", {"schedule_uid": str(schedule.uid)})
 
 
 def refuse_ended(schedule: Schedule) -> None:

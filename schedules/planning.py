@@ -14,7 +14,7 @@ from actions import ActionDefinition
 from actions.models import Action
 from runs import inputs, launch
 from runs.inputs import PreparedInputs
-from runs.launch import AsyncLaunch
+from runs.launch import AsyncLaunch, CheckedCall
 from runs.models import InputSet
 from runs.quotas import STORED_BYTES
 from schedules import when as whens
@@ -22,6 +22,7 @@ from schedules.clock import database_time
 from schedules.models import Schedule, ScheduleStatus
 from schedules.quotas import SCHEDULES
 from schedules.when import When
+from webhooks.models import Destination
 from workspaces import quotas
 from workspaces.models import User, Workspace
 
@@ -32,10 +33,14 @@ class PreparedSchedule:
 
     schedule: Schedule
     inputs: PreparedInputs
+    destination: Destination | None = None
 
     def store(self) -> Schedule:
         """Store the schedule with its inputs, in one transaction or in the caller's, and return it."""
         with transaction.atomic():
+            if self.destination:
+                self.destination.save()
+            self.schedule.destination = self.destination
             self.schedule.input_set = store_inputs(self.inputs, self.schedule.workspace)
             self.schedule.save(force_insert=True)
         return self.schedule
@@ -50,7 +55,7 @@ def prepare(action_name: str, asked: AsyncLaunch, when: When, *, workspace: Work
         NotFound: there is no such action.
         Conflict: the action is switched off, or does not run on schedules.
         BadInput: when it fires is not what it may be (`schedules.when.check`); there are no inputs, too many, or none
-            that fits; with `reject`, one does not.
+            that fits; with `reject`, one does not; or its callback may not be made.
         BadParameters: they are too large, or do not fit.
         LimitReached: the workspace has as many schedules, or as much stored, as it may.
     """
@@ -59,7 +64,7 @@ def prepare(action_name: str, asked: AsyncLaunch, when: When, *, workspace: Work
         quotas.check(quota, workspace)
     now = database_time()
     first = whens.check(when, now=now)
-    prepared = check_call(definition, action, asked)
+    call = check_call(definition, action, asked)
     schedule = Schedule(
         uid=uuid7(),
         workspace=workspace,
@@ -71,7 +76,9 @@ def prepare(action_name: str, asked: AsyncLaunch, when: When, *, workspace: Work
         parameters=asked.parameters,
         identity_ids=asked.identity_ids,
         identity_mode=asked.identity_mode or "",
-        batch_size=prepared.batch_size,
+        batch_size=call.inputs.batch_size,
+        callback_on=asked.callback.on if asked.callback else "",
+        callback_per=asked.callback.per if asked.callback else "",
         status=ScheduleStatus.ACTIVE,
         cron=when.cron or "",
         timezone=when.timezone,
@@ -84,14 +91,16 @@ def prepare(action_name: str, asked: AsyncLaunch, when: When, *, workspace: Work
         created_at=now,
         updated_at=now,
     )
-    return PreparedSchedule(schedule, prepared)
+    destination = call.callback.destination.store(workspace, now=now) if call.callback else None
+    return PreparedSchedule(schedule, call.inputs, destination)
 
 
-def check_call(definition: ActionDefinition, action: Action, asked: AsyncLaunch) -> PreparedInputs:
-    """Return the inputs of a schedule, packed, and its parameters checked with them.
+def check_call(definition: ActionDefinition, action: Action, asked: AsyncLaunch) -> CheckedCall:
+    """Check what each run of a schedule begins with, so that none of them is INVALID from the start.
 
     Raises:
-        BadInput: there are no inputs, too many, or none that fits; with `on_invalid: reject`, one does not.
+        BadInput: there are no inputs, too many, or none that fits; with `on_invalid: reject`, one does not; or its
+            callback may not be made.
         BadParameters: they are too large, or do not fit.
     """
     call = launch.check_async(definition, action, asked)
@@ -99,7 +108,7 @@ def check_call(definition: ActionDefinition, action: Action, asked: AsyncLaunch)
         raise launch.parameters_refused(call.parameter_problems)
     if call.inputs.invalid_count == call.inputs.input_count:
         raise launch.inputs_refused(call.inputs)
-    return call.inputs
+    return call
 
 
 def store_inputs(prepared: PreparedInputs, workspace: Workspace) -> InputSet:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from rest_framework import serializers
 
 from actions.options import HIGHEST
 from rest.errors import BadInput
 from runs.launch import AsyncLaunch
 from runs.serializers import (
+    CallbackBody,
     ManyInputsBody,
     StrictBody,
     Tag,
@@ -18,7 +19,9 @@ from runs.serializers import (
     read_fields,
     refuse_mistaken,
     refuse_unknown,
+    refuse_unknown_in_callback,
     require_inputs,
+    without_nulls,
 )
 from schedules.due_times import PreviewRow
 from schedules.editing import Changes
@@ -49,6 +52,7 @@ class ChangesBody(StrictBody):
     ends_at: Time | None = None
     inputs: list[Any] = []
     parameters: dict[str, Any] = {}
+    callback: Annotated[CallbackBody | None, BeforeValidator(without_nulls)] = None
     overlap: Literal["allow", "skip"] = "allow"
     catch_up: Literal["one", "none", "all"] = "one"
     tags: list[Tag] = Field(default=[], max_length=20)
@@ -79,8 +83,10 @@ def read_schedule_body(body: Any) -> tuple[AsyncLaunch, When]:
     refuse_mistaken(body, MISTAKEN)
     require_inputs(body)
     refuse_unknown(body, ScheduleBody, "a schedule", also=MISTAKEN)
+    refuse_unknown_in_callback(body)
     read = read_fields(body, ScheduleBody)
-    asked = AsyncLaunch(**{name: getattr(read, name) for name in ManyInputsBody.model_fields})
+    fields = {name: getattr(read, name) for name in ManyInputsBody.model_fields}
+    asked = AsyncLaunch(**fields | {"callback": read.callback and read.callback.asked()})
     return asked, When(**{name: getattr(read, name) for name in (*TIMES, *RULES)})
 
 
@@ -94,8 +100,12 @@ def read_changes_body(body: Any) -> Changes:
     if not isinstance(body, dict):
         raise BadInput("The body is a JSON object with the fields to change.", {"field": ""})
     refuse_unknown(body, ChangesBody, "a change of a schedule")
+    refuse_unknown_in_callback(body)
     read = read_fields(body, ChangesBody, keep_nulls=True)
-    return Changes({name: getattr(read, name) for name in read.model_fields_set})
+    fields = {name: getattr(read, name) for name in read.model_fields_set}
+    if read.callback:
+        fields["callback"] = read.callback.asked()
+    return Changes(fields)
 
 
 def refuse_body(body: Any, what: str) -> None:

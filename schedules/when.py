@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 from rest.errors import BadInput
 from rest.json import rfc3339
-from schedules import cron, zones
+from schedules import cron, cron_times, zones
 from schedules.cron import BadCron
 from schedules.due_times import Timing, next_due
 from schedules.models import CatchUp, Overlap, Schedule
 from schedules.zones import UnknownZone
 
-# Earlier, a zone's offset may be no whole minutes, which RFC 3339 cannot write; later, the calendar ends.
-EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(9998, 1, 1, tzinfo=UTC)
+# Earlier, a zone's offset may be no whole minutes, which RFC 3339 cannot write; later, nothing is due.
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), cron_times.LAST
 TIMES = ("cron", "timezone", "schedule_at", "starts_at", "ends_at")
 RULES = ("overlap", "catch_up")
 

@@ -74,7 +74,9 @@ class Migration(migrations.Migration):
                 "verbose_name_plural": "outbox entries",
                 "indexes": [
                     models.Index(fields=["run", "id"], name="outbox_entry_by_run"),
-                    models.Index(condition=models.Q(("is_held", False)), fields=["id"], name="outbox_entry_open"),
+                    models.Index(
+                        condition=models.Q(("is_held", False)), fields=["run", "id"], name="outbox_entry_open"
+                    ),
                 ],
             },
         ),

@@ -83,6 +83,12 @@ def bell() -> Iterator[Any]:
 
 
 @pytest.fixture
+def loopback_receivers(settings: Any) -> None:
+    """Callbacks may go to receivers on this machine."""
+    settings.RUNYARD_CALLBACK_ALLOW_HTTP = settings.RUNYARD_CALLBACK_ALLOW_PRIVATE = True
+
+
+@pytest.fixture
 def no_live_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No wake of a live worker waits, no ring has failed just now, and all places of callers are free."""
     from celery import current_app

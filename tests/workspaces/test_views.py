@@ -207,8 +207,8 @@ def test_a_query_that_cannot_be(api: Api, path: str, parameter: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "queries"),
-    # Each: the key, its use, the count, the rows; the workspace counts its two quotas besides.
-    [("/v1/workspaces", 7), ("/v1/workspaces/members", 4), (KEYS, 4)],
+    # Each: the key, its use, the count, the rows; the workspace counts its three quotas besides.
+    [("/v1/workspaces", 8), ("/v1/workspaces/members", 4), (KEYS, 4)],
 )
 def test_a_list_asks_no_more_for_more_rows(
     acme: Member, api: Api, path: str, queries: int, django_assert_num_queries: Any

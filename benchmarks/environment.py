@@ -37,7 +37,7 @@ def installation(**environment: str) -> Iterator[Running]:
     """Run everything on durable servers of its own, with the actions of `benchmarks.sample_actions`."""
     with tempfile.TemporaryDirectory(prefix="runyard-benchmark-") as folder:
         home = Home(Path(folder).resolve())
-        port = _free_port()
+        port = free_port()
         added = {
             "RUNYARD_HOME": folder,
             "PORT": str(port),
@@ -78,7 +78,8 @@ def _wait_until_ready(port: int) -> None:
     raise SystemExit(f"not ready after {READY_S} s")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -101,6 +101,14 @@ def _do_nothing(*_: Any) -> None:
     pass
 
 
+@signals.worker_process_shutdown.connect
+def let_callbacks_end(**_: Any) -> None:
+    """Record the callbacks that this process is sending, which takes up to about three seconds; hand back the rest."""
+    from webhooks import sender  # the models are not loaded when this module is
+
+    sender.stop()
+
+
 @signals.worker_shutting_down.connect
 def stop_in_time(**_: Any) -> None:
     """Let the slices in hand end, and wait no longer: an input that takes more time is executed again elsewhere."""

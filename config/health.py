@@ -27,7 +27,7 @@ PATHS = ("/healthz", "/readyz", "/metrics")
 SEEN_WITHIN = timedelta(seconds=15)
 FORGOTTEN_AFTER = timedelta(days=1)
 BROKER_TIMEOUT_S = 1.0
-ROLES = ("live", "runs", "system")
+ROLES = ("live", "runs", "webhooks", "system")
 
 
 def note_process(name: str, *, role: str) -> None:

@@ -134,7 +134,7 @@ CELERY_BROKER_POOL_LIMIT = RUNYARD_WEB_THREADS
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_keepalive": True, "health_check_interval": 25}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_IMPORTS = ["runs.tasks", "schedules.tasks", "workspaces.tasks"]
+CELERY_IMPORTS = ["runs.tasks", "schedules.tasks", "webhooks.tasks", "workspaces.tasks"]
 CELERY_TASK_DEFAULT_QUEUE = "runs"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None
@@ -182,6 +182,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 10.0,
         "options": {"queue": "system", "expire_seconds": 10},
     },
+    "Send: callbacks that are due": {
+        "task": "webhooks.send",
+        "schedule": 1.0,
+        "options": {"queue": "webhooks", "expire_seconds": 5},
+    },
+    "Sweep callbacks: expired leases, receivers that were forgotten": {
+        "task": "webhooks.sweep",
+        "schedule": 2.0,
+        "options": {"queue": "system", "expire_seconds": 5},
+    },
 }
 
 # --- Runyard --------------------------------------------------------------------------------------------------
@@ -211,6 +221,8 @@ RUNYARD_MAX_PARAMETERS_BYTES = at_least("RUNYARD_MAX_PARAMETERS_BYTES", 256 * 10
 RUNYARD_MAX_OUTPUT_BYTES = at_least("RUNYARD_MAX_OUTPUT_BYTES", 1024 * 1024)
 RUNYARD_MAX_OUTPUTS_PER_INPUT = at_least("RUNYARD_MAX_OUTPUTS_PER_INPUT", 10_000)
 RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT = at_least("RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT", 16 * 1024 * 1024)
+RUNYARD_MAX_CALLBACK_HEADERS = at_least("RUNYARD_MAX_CALLBACK_HEADERS", 20)
+RUNYARD_MAX_CALLBACK_HEADER_BYTES = at_least("RUNYARD_MAX_CALLBACK_HEADER_BYTES", 8 * 1024)
 RUNYARD_MAX_UNFINISHED_RUNS = at_least("RUNYARD_MAX_UNFINISHED_RUNS", 10_000)
 RUNYARD_MAX_SCHEDULES = at_least("RUNYARD_MAX_SCHEDULES", 10_000)
 RUNYARD_MAX_CONSECUTIVE_FAILURES = at_least_or_off("RUNYARD_MAX_CONSECUTIVE_FAILURES", 100)

@@ -32,6 +32,16 @@ from schedules.views import (
     ScheduleTimeline,
     ScheduleTrigger,
 )
+from webhooks.views import (
+    BulkReplay,
+    CallbackDetail,
+    CallbackList,
+    CallbackReplay,
+    ReceiverList,
+    ReceiverTest,
+    WebhookSecret,
+    WebhookSecretRotate,
+)
 from workspaces.views import ApiKeyDetail, ApiKeyList, MemberList, WorkspaceList
 
 
@@ -69,6 +79,13 @@ urlpatterns = [
     path("v1/runs/<uid:run_uid>/timeline", RunTimeline.as_view()),
     path("v1/runs/<uid:run_uid>/cancel", RunCancel.as_view()),
     path("v1/runs/<uid:run_uid>/resume", RunResume.as_view()),
+    # How it was told of
+    path("v1/runs/callbacks", CallbackList.as_view()),
+    path("v1/runs/callbacks/replay", BulkReplay.as_view()),
+    path("v1/runs/callbacks/<uid:callback_uid>", CallbackDetail.as_view()),
+    path("v1/runs/callbacks/<uid:callback_uid>/replay", CallbackReplay.as_view()),
+    path("v1/callback-receivers", ReceiverList.as_view()),
+    path("v1/callback-receivers/test", ReceiverTest.as_view()),
     # When it happens again
     path("v1/schedules", ScheduleList.as_view()),
     path("v1/schedules/preview", PreviewBefore.as_view()),
@@ -84,6 +101,8 @@ urlpatterns = [
     path("v1/workspaces/members", MemberList.as_view()),
     path("v1/api-keys", ApiKeyList.as_view()),
     path("v1/api-keys/<uid:key_uid>", ApiKeyDetail.as_view()),
+    path("v1/webhook-secret", WebhookSecret.as_view()),
+    path("v1/webhook-secret/rotate", WebhookSecretRotate.as_view()),
     # The service itself
     path("healthz", healthz),
     path("readyz", readyz),

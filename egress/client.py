@@ -30,6 +30,7 @@ PIECE_BYTES = 16 * 1024
 MAX_REDIRECT_BODY_BYTES = 16 * 1024
 """Read of an answer that leads on, so that its connection can be kept."""
 
+_IN_ONE_LINE = str.maketrans("\0\r\n", "   ")
 _CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -73,14 +74,16 @@ class Client:
         truncate: bool = False,
         max_redirects: int = 0,
         decompress: bool = True,
+        may_repeat: bool = False,
     ) -> Answer:
         """Send a request and return the answer, whatever its status (contract, section 3).
 
         `timeout_s` is for everything together, redirects included. Of the body at most `max_bytes` are taken, as sent
         and once decompressed; with `truncate` the rest is left, else more is TooLarge. Without `max_redirects` an
-        answer that leads on is returned as it is. Raises one of the EgressErrors.
+        answer that leads on is returned as it is. With `may_repeat` any method is sent again, as idempotent ones are,
+        when a kept connection closed without an answer: the receiver knows doubles. Raises one of the EgressErrors.
         """
-        request = check_request(method, headers, body, decompress=decompress)
+        request = check_request(method, headers, body, decompress=decompress, may_repeat=may_repeat)
         target = check_url(url, self.policy)
         take = _Take(max_bytes, truncate, decompress, passes_redirects=max_redirects > 0)
         passed: list[str] = []
@@ -89,7 +92,7 @@ class Client:
                 answer = self._send(request, target, deadline, take)
                 location = redirects.location(target, answer) if max_redirects else None
                 if location is None:
-                    return replace(answer, redirects=tuple(passed))
+                    return replace(answer, redirects=tuple(passed)) if passed else answer
                 if len(passed) == max_redirects:
                     raise TooManyRedirects(f"The answer leads on after {max_redirects} redirects.")
                 passed.append(target.url)
@@ -119,7 +122,7 @@ class Client:
                 return self._exchange(kept, request, target, deadline, take)
             except _NoAnswer:
                 # The server closed it while the request was on its way, or after having acted on it.
-                if not request.is_idempotent:
+                if not request.may_be_repeated:
                     raise
         return self._exchange(self._open(target, deadline), request, target, deadline, take)
 
@@ -207,14 +210,17 @@ def _read(response: HTTPResponse, deadline: Deadline, take: _Take) -> tuple[byte
     if not take.truncate and (response.length_remaining or 0) > take.max_bytes:
         raise TooLarge(f"The answer's body has {response.length_remaining} bytes, more than {take.max_bytes}.")
     decoder: Decoder | None = None
-    body, read = bytearray(), 0
+    body, read, is_whole = bytearray(), 0, False
     while read <= take.max_bytes and len(body) <= take.max_bytes:
-        piece = response.read(min(PIECE_BYTES, take.max_bytes + 1 - read))
-        deadline.remaining_s()  # what the shutdown ended looks like the end of a body
-        if not piece:
+        if is_whole:
             if decoder is not None:
                 decoder.finish()
             return bytes(body), False
+        piece = response.read(min(PIECE_BYTES, take.max_bytes + 1 - read))
+        deadline.remaining_s()  # what the shutdown ended looks like the end of a body
+        is_whole = not piece or response.length_remaining == 0
+        if not piece:
+            continue
         if decoder is None:
             decoder = decoder_for(response.headers.get("content-encoding", "") if take.decompress else "")
         read += len(piece)
@@ -240,4 +246,4 @@ def _failures_told(target: Target, deadline: Deadline) -> Iterator[None]:
 
 def _in_one_line(text: str) -> str:
     """Return a header's value without what it may not hold (RFC 9110, section 5.5): those characters become spaces."""
-    return "".join(" " if character in "\0\r\n" else character for character in text)
+    return text.translate(_IN_ONE_LINE)

@@ -21,6 +21,7 @@ from egress.deadline import Deadline
 from egress.errors import BadAnswer, ConnectFailed, EgressError, TlsFailed
 from egress.urls import Target
 
+MAX_TOGETHER_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 """Of status line and headers, interim answers included. http.client adds a limit of 100 headers."""
 
@@ -94,9 +95,28 @@ class Connection(HTTPConnection):
         self.origin = target.origin
         self.opened_at = time.monotonic()
         self._connected = connected
+        self._held: list[bytes] | None = None
 
     def _new_conn(self) -> socket.socket:
         return self._connected
+
+    def request(self, *args: Any, **options: Any) -> None:
+        """Send a request, its head and a small body in one packet: the receiver wakes for it once."""
+        self._held = []
+        try:
+            super().request(*args, **options)
+        finally:
+            pieces, self._held = self._held, None
+        if sum(map(len, pieces)) <= MAX_TOGETHER_BYTES:
+            pieces = [b"".join(pieces)]
+        for piece in pieces:
+            self.send(piece)
+
+    def send(self, data: Any) -> None:
+        if self._held is None:
+            super().send(data)
+        else:
+            self._held.append(data)
 
     @property
     def is_quiet(self) -> bool:

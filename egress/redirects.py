@@ -55,4 +55,4 @@ def follow(request: Request, status: int, *, before: Target, after: Target) -> R
         headers = tuple(pair for pair in headers if not pair[0].lower().startswith("content-"))
     if before.origin != after.origin:
         headers = tuple(pair for pair in headers if pair[0].lower() in CARRIED)
-    return Request(method, headers, body)
+    return Request(method, headers, body, request.may_repeat)

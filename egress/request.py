@@ -39,15 +39,17 @@ Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Request:
-    """Headers are in order, and may have a name more than once."""
+    """Headers are in order, and may have a name more than once. With `may_repeat` the receiver knows doubles."""
 
     method: str
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
+    may_repeat: bool = False
 
     @property
-    def is_idempotent(self) -> bool:
-        return self.method in IDEMPOTENT
+    def may_be_repeated(self) -> bool:
+        """Whether it may be sent again when nobody knows if it was acted on."""
+        return self.may_repeat or self.method in IDEMPOTENT
 
     @property
     def is_for_its_connection(self) -> bool:
@@ -69,7 +71,7 @@ def check_header(name: str, value: str) -> None:
         raise BadRequest(f"The value of the header {name[:80]} has a character that headers cannot carry.")
 
 
-def check_request(method: str, headers: Headers, body: bytes, *, decompress: bool) -> Request:
+def check_request(method: str, headers: Headers, body: bytes, *, decompress: bool, may_repeat: bool = False) -> Request:
     """Return the request that these make, with the headers that we add; raises BadRequest."""
     if not _TOKEN.fullmatch(method) or method.upper() == "CONNECT":
         raise BadRequest(f"{method[:40]!r} is not a method that can be sent.")
@@ -78,4 +80,5 @@ def check_request(method: str, headers: Headers, body: bytes, *, decompress: boo
         check_header(name, value)
     named = {name.lower() for name, _ in pairs}
     added = (("User-Agent", USER_AGENT), ("Accept-Encoding", OFFERED if decompress else "identity"))
-    return Request(method.upper(), pairs + tuple(pair for pair in added if pair[0].lower() not in named), body)
+    sent = pairs + tuple(pair for pair in added if pair[0].lower() not in named)
+    return Request(method.upper(), sent, body, may_repeat)

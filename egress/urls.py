@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Target:
         return f"{self.scheme}://{host}{port}{self.path}"
 
 
+@functools.lru_cache(maxsize=256)  # a run's callbacks all have the same URL
 def check_url(url: str, policy: Policy) -> Target:
     """Return the target of a URL, without its fragment.
 

@@ -36,6 +36,9 @@ MAX_WAKES_WAITING = 1_000  # while no worker runs nobody takes them out, and wha
 PAUSE_AFTER_FAILURE_S = 2.0
 EXPIRES_S = 60
 LATEST_LOOKED_AT = 16  # of the messages in a queue that several bells share
+# A worker with small batches writes a hundred checkpoints a second, and each rings: where nobody answers, one look at
+# the broker for all of them. Who is passed over by this waits for beat, a second at most.
+LOOKED_AT_AGAIN_S = 0.2
 RINGS_AHEAD_S = 5.0
 
 _SEND: dict[str, Any] = {"retry": False, "expires": EXPIRES_S}
@@ -50,6 +53,8 @@ _GIVE_UP_FAST = {
 pools.set_limit(settings.CELERY_BROKER_POOL_LIMIT)
 
 _silent_until = 0.0
+_waits_until: dict[Bell, float] = {}
+"""For how long (monotonic) a single bell is taken to wait that was found waiting."""
 
 
 def ring(times: int = 1, bell: Bell = RUNS) -> bool:
@@ -61,6 +66,8 @@ def _send(bell: Bell, times: int, **options: Any) -> bool:
     global _silent_until
     if time.monotonic() < _silent_until:
         return False
+    if time.monotonic() < _waits_until.get(bell, 0.0):
+        return True
     try:
         with pools.producers[_connection()].acquire(block=True, timeout=1) as producer:
             for _ in range(min(times, MAX_RINGS, _room(producer.channel, bell))):
@@ -94,7 +101,10 @@ def _room(channel: Any, bell: Bell) -> int:
     if not bell.is_single:
         return MAX_WAKES_WAITING - _waiting(channel, bell)
     latest = channel.client.lrange(bell.queue, 0, LATEST_LOOKED_AT - 1)
-    return 0 if any(f'"{bell.task}"'.encode() in message for message in latest) else 1
+    if not any(f'"{bell.task}"'.encode() in message for message in latest):
+        return 1
+    _waits_until[bell] = time.monotonic() + LOOKED_AT_AGAIN_S
+    return 0
 
 
 def _waiting(channel: Any, bell: Bell) -> int:

@@ -61,6 +61,8 @@ STATUS_WRITERS = {
     "runs_run": "runs/lifecycle.py",
     "runs_batch": "runs/dispatch.py",
     "schedules_schedule": "schedules/lifecycle.py",
+    "webhooks_callback": "webhooks/dispatch.py",
+    "webhooks_receiver": "webhooks/receivers.py",
 }
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
-from uuid import UUID
+from typing import Any, Literal
 
 from django.conf import settings
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 from rest_framework import serializers
 
 from rest.errors import BadInput
-from rest.json import dumps
-from rest.query import BadValue, time_value, uuid_value
+from rest.strict import StrictBody, Time, Uid, read_strictly
 from workspaces import keys, quotas
 from workspaces.authentication import caller_of
 from workspaces.issuing import KeyRequest
@@ -30,33 +26,21 @@ REQUEST_LIMITS = {
     "output_bytes": "RUNYARD_MAX_OUTPUT_BYTES",
     "outputs_per_input": "RUNYARD_MAX_OUTPUTS_PER_INPUT",
     "output_bytes_per_input": "RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT",
+    "callback_headers": "RUNYARD_MAX_CALLBACK_HEADERS",
+    "callback_header_bytes": "RUNYARD_MAX_CALLBACK_HEADER_BYTES",
 }
 """Limits of single requests and results, as the API names them, with their settings."""
 
 
-def _read_by(read: Callable[[str], Any]) -> BeforeValidator:
-    """Read a text as the same value in a query string is read."""
-
-    def validate(value: Any) -> Any:
-        try:
-            return read(value if isinstance(value, str) else dumps(value).decode())
-        except BadValue as error:
-            raise PydanticCustomError("value", "{reason}", {"reason": error.reason}) from None
-
-    return BeforeValidator(validate)
-
-
-class ApiKeyBody(BaseModel):
+class ApiKeyBody(StrictBody):
     """The body that makes a key. What is absent or null is as much as the calling key may give on."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str = Field(default="", max_length=255)
     scopes: list[Literal["read", "run", "manage"]] | None = Field(default=None, min_length=1, max_length=3)
     role: Literal["ADMIN", "OPS", "USER"] | None = None
-    expires_at: Annotated[datetime, _read_by(time_value)] | None = None
+    expires_at: Time | None = None
     expires_in_days: int | None = Field(default=None, ge=1, le=MAX_DAYS)
-    user_uid: Annotated[UUID, _read_by(uuid_value)] | None = None
+    user_uid: Uid | None = None
 
 
 def read_api_key_body(body: Any, *, now: datetime) -> KeyRequest:
@@ -65,19 +49,7 @@ def read_api_key_body(body: Any, *, now: datetime) -> KeyRequest:
     Raises:
         BadInput: the body is not an object, a field is unknown or not what it takes, or the key would have expired.
     """
-    if not isinstance(body, dict):
-        raise BadInput("The body is a JSON object.", {"field": ""})
-    allowed = sorted(ApiKeyBody.model_fields)
-    for name in body:
-        if name not in allowed:
-            raise BadInput(
-                f"{name[:60]!r} is not a field of a key, which takes {', '.join(allowed)}.",
-                {"field": name[:60], "allowed": allowed},
-            )
-    try:
-        read = ApiKeyBody.model_validate({name: value for name, value in body.items() if value is not None})
-    except ValidationError as error:
-        raise _refusal(error) from None
+    read = read_strictly(body, ApiKeyBody, "a key")
     return KeyRequest(
         name=read.name,
         scopes=read.scopes,
@@ -95,12 +67,6 @@ def _expiry(read: ApiKeyBody, now: datetime) -> datetime | None:
     if read.expires_at is not None and read.expires_at <= now:
         raise BadInput("expires_at: a time in the future is required.", {"field": "expires_at"})
     return read.expires_at
-
-
-def _refusal(error: ValidationError) -> BadInput:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    field = ".".join(str(part) for part in first["loc"])
-    return BadInput(f"{field}: {first['msg']}", {"field": field})
 
 
 class WorkspaceSerializer(serializers.BaseSerializer[Workspace]):

@@ -66,7 +66,7 @@ def test_ready_before_any_process_was_seen() -> None:
             "status": "ready",
             "database": {"ok": True},
             "broker": {"ok": True},
-            "workers": {"live": unseen, "runs": unseen, "system": unseen},
+            "workers": {"live": unseen, "runs": unseen, "webhooks": unseen, "system": unseen},
             "beat": unseen,
         },
     )

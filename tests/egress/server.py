@@ -79,6 +79,11 @@ class Conversation:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def hang_up(self) -> None:
+        """Close at once: who reads of a socket keeps it open."""
+        self._read.close()
+        self.socket.close()
+
     def drip(self, data: bytes) -> None:
         """Send the same bytes for ever, ten times a second."""
         while not self.server.stopped.wait(0.1):

@@ -515,6 +515,22 @@ def test_what_may_have_been_acted_on_is_not_sent_again(method: str) -> None:
         assert (server.accepted, len(server.received)) == (1, 2)
 
 
+def test_what_may_repeat_is_sent_again_when_a_kept_connection_closes() -> None:
+    with Server(closing_after(1, reads_next=True)) as server:
+        client = Client(HERE)
+        for _ in range(2):
+            answer = client.fetch("POST", server.url(), body=b"x", timeout_s=30, max_bytes=10, may_repeat=True)
+            assert answer.status == 200
+        assert (server.accepted, [received.body for received in server.received]) == (2, [b"x"] * 3)
+
+
+def test_what_may_repeat_is_not_sent_again_when_a_new_connection_closes() -> None:
+    with Server(closing_after(0, reads_next=True)) as server:
+        with pytest.raises(BadAnswer, match="without an answer"):
+            Client(HERE).fetch("POST", server.url(), timeout_s=30, max_bytes=10, may_repeat=True)
+        assert len(server.received) == 1
+
+
 def test_a_new_connection_that_closes_is_an_answer_that_is_not_there() -> None:
     with Server(closing_after(0, reads_next=True)) as server:
         with pytest.raises(BadAnswer, match="without an answer"):

@@ -50,6 +50,12 @@ class RunModel:
     stopped_by_itself: bool = False
     is_deleted: bool = False
     waited_in_vain: bool = False
+    # Of its callbacks: what was asked for, and what they should tell (`tests.runs.callback_checks`).
+    on: str | None = None
+    per: str | None = None
+    ends: list[str] = field(default_factory=list)
+    told_failures: list[tuple[int, str]] = field(default_factory=list)
+    told_before_cancel: int | None = None
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))  # so Hypothesis tells it in a step
@@ -154,6 +160,7 @@ class RunModel:
             self.attempts.pop(index, None)
             if one.error:
                 self.results[index] = one.error["label"]
+                self.told_failures.append((self.number * 100 + index, one.error["label"]))
                 self.failures_in_row += 1
                 self._check_blame(lease.first_index, index, one.error["label"])
             else:
@@ -163,6 +170,9 @@ class RunModel:
         if self.failures_in_row >= MAX_FAILURES and not self.counts[0] and self.missing:
             self.stop()
             self.stopped_by_itself = True
+            self.ends.append(RunStatus.STOPPED)
+        elif self.end:
+            self.ends.append(self.end)
 
     def _check_blame(self, first_index: int, index: int, label: str) -> None:
         least = {"WORKER_LOST": MAX_DEATHS, "TIMEOUT": 1}.get(label, 0)
@@ -175,6 +185,7 @@ class RunModel:
         """It is asked whether it still waits for others."""
         if not self.is_stopped and any(one.is_deleted or one.is_invalid for one in self.waits_for):
             self.waited_in_vain = True
+            self.ends.append(RunStatus.INVALID)
             self.waits_for.clear()
         self.waits_for = [one for one in self.waits_for if one.is_deleted or not one.is_met]
 
@@ -190,6 +201,7 @@ class RunModel:
         self.epoch += 1
         self.generation += bool(again)
         self.is_stopped = self.stopped_by_itself = False
+        self.told_before_cancel = None
         self.retry_count = self.failures_in_row = 0
         self.attempts.clear()
         self.suspicions.clear()

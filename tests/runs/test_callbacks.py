@@ -10,13 +10,24 @@ import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 
-from actions import ActionDefinition, ActionError
-from runs import callback_bodies, callbacks, cancellation, checkpoint, deletion, dispatch, outbox, recovery, tasks
+from actions import ActionDefinition, ActionError, action
+from runs import (
+    callback_bodies,
+    callbacks,
+    cancellation,
+    checkpoint,
+    deletion,
+    dispatch,
+    doorbell,
+    outbox,
+    recovery,
+    tasks,
+)
 from runs.checkpoint import LeaseLost, Outcome
 from runs.leases import Lease
 from runs.lifecycle import By
 from runs.models import Actor, InputChunk, OutboxEntry, ResultChunk, Run, batch_uid
-from tests.factories import Member, define, inputs_of, launch, numbers, outputs_of, work
+from tests.factories import Member, Number, inputs_of, launch, numbers, outputs_of, work
 from tests.runs.called_back import announced, asked, ends, entries, errors, made, results
 from webhooks.models import BodyPack, Callback, Destination
 
@@ -28,7 +39,7 @@ def afresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks, "_turns", callbacks._Turns())
 
 
-def body_of(n: int) -> Any:
+def body_of(n: int) -> list[Any]:
     match n % 4:
         case 0:
             return [f"{n}a", {"ü": n, "none": None}]
@@ -44,10 +55,10 @@ def mixed(acme: Member) -> Callable[..., Run]:
     """Runs of seven inputs, one of them invalid: with two outputs, an error, none, or one."""
 
     def run_it(**fields: Any) -> Run:
-        def body(n: int) -> list[Any]:
-            return body_of(n)  # type: ignore[no-any-return]
+        @action("act")
+        def act(input: Number) -> list[Any]:
+            return body_of(input.n)
 
-        define("process", body)
         inputs = [{"n": n, "custom_data": {"row": n}} if n != 5 else {"n": "five"} for n in range(7)]
         run = launch("act", inputs, by=acme, batch_size=4, callback=asked(**fields))
         work()
@@ -107,7 +118,7 @@ def test_on_final(mixed: Callable[..., Run], per: str) -> None:
 
 @pytest.mark.parametrize("per", ["input", "batch"])
 def test_large_ones_are_split(mixed: Callable[..., Run], per: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callback_bodies, "MAX_BODY_BYTES", 250)
+    monkeypatch.setattr(callback_bodies, "MAX_BODY_BYTES", 200)
     run = mixed(per=per)
     bodies = announced(run)
     assert len(bodies) > (8 if per == "input" else 4)
@@ -230,7 +241,8 @@ def test_finding_what_is_next_costs_little_whatever_is_open_and_held(acme: Membe
 def test_the_task_has_them_sent_and_comes_again(
     acme: Member, double: ActionDefinition, bell: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runs.doorbell._silent_until", 0.0)
+    monkeypatch.setattr(doorbell, "_silent_until", 0.0)
+    monkeypatch.setattr(doorbell, "_waits_until", {})
     bell.delete("webhooks")
     tasks.announce()
     assert bell.llen("webhooks") == 0

@@ -357,7 +357,7 @@ BAD_BODIES: list[tuple[Any, str, str]] = [
     ({"inputs": {"n": 1}}, "inputs", "array"),
     ({"input": {"n": 1}}, "input", "`inputs`"),
     ({"input": {}, "inputs": ONE}, "input", "`inputs`"),
-    ({"inputs": ONE, "callback": {"url": "https://x.test"}}, "callback", "not available yet"),
+    ({"inputs": ONE, "callback": "https://x.test"}, "callback", "must be a JSON object"),
     ({"inputs": ONE, "depends_on": ["01a20fab-b780-7028-b92b-b89b7137c50d"]}, "depends_on", "has no run 01a20fab-b780"),
     ({"inputs": ONE, "depends_on": "01a20fab-b780-7028-b92b-b89b7137c50d"}, "depends_on", "must be a JSON array"),
     ({"inputs": ONE, "depends_on": ["01a20fab-b780-7028-b92b-b89b7137c50d"] * 21}, "depends_on", "at most 20"),

@@ -63,6 +63,8 @@ from runs.models import (
 )
 from runs.resumption import FailedInputs
 from tests.factories import Member, launch
+from tests.runs import called_back
+from tests.runs.callback_checks import CallbackChecks
 from tests.runs.run_checks import MAX_SIZE, Checks
 from tests.runs.run_model import MAX_FAILURES, Held, RunModel, Suspicion
 
@@ -81,6 +83,7 @@ LAUNCH = st.fixed_dictionaries(
         "starts_later": st.sampled_from([False, False, True]),
         "who": st.integers(0, 1),
         "after": st.just([]) | st.lists(st.integers(0, MAX_RUNS), max_size=2),
+        "callback": st.sampled_from([None, None, ("all", "input"), ("all", "batch"), ("final", "input")]),
     }
 )
 OUTCOME = st.sampled_from(["one", "one", "one", "two", "none", "fails A", "fails B", "again soon", "again later"])
@@ -131,7 +134,7 @@ def answer_lost(moment: str) -> Iterator[None]:
         yield
 
 
-class LifeOfRuns(Checks, RuleBasedStateMachine):
+class LifeOfRuns(Checks, CallbackChecks, RuleBasedStateMachine):
     """Two members' runs of the action `act`, and any number of workers."""
 
     def __init__(self, members: Sequence[Member], broker: Any) -> None:
@@ -328,13 +331,22 @@ class LifeOfRuns(Checks, RuleBasedStateMachine):
     def launch_another(self, asked: dict[str, Any]) -> None:
         self.launch(**asked)
 
-    def launch(self, kinds: list[str], batch_size: int, starts_later: bool, who: int, after: list[int]) -> None:
+    def launch(
+        self,
+        kinds: list[str],
+        batch_size: int,
+        starts_later: bool,
+        who: int,
+        after: list[int],
+        callback: tuple[str, str] | None,
+    ) -> None:
         number = len(self.runs)
         member = self.members[who]
         inputs = [{"n": number * 100 + index} if kind == "valid" else {} for index, kind in enumerate(kinds)]
         start_after = timezone.now() + timedelta(seconds=SOON_S) if starts_later else None
         own = [of for of in self.existing if of.run.user == member.user]
         others = list(dict.fromkeys(own[place % len(own)] for place in after if own))
+        on, per = callback or (None, None)
         run = launch(
             "act",
             inputs,
@@ -342,9 +354,12 @@ class LifeOfRuns(Checks, RuleBasedStateMachine):
             batch_size=batch_size,
             start_after=start_after,
             depends_on=[other.run.uid for other in others],
+            callback=called_back.asked(on=on, per=per) if callback else None,
         )
         invalid = frozenset(index for index, kind in enumerate(kinds) if kind == "invalid")
-        of = RunModel(number, run, len(kinds), batch_size, invalid, waits_for=others)
+        of = RunModel(number, run, len(kinds), batch_size, invalid, waits_for=others, on=on, per=per)
+        if of.is_invalid:
+            of.ends.append(RunStatus.INVALID)
         of.look()
         self.runs.append(of)
         waits = of.waits_for or self.limit == "paused"
@@ -362,6 +377,7 @@ class LifeOfRuns(Checks, RuleBasedStateMachine):
         if not of.is_stopped:
             of.stop()
             self.take_away(of)
+            self.cancelled_by_a_person(of)
 
     @precondition(lambda self: self.at_rest)
     @rule(of=among(lambda machine: machine.at_rest + machine.going_on[-1:]), indexes=INDEXES, labels=LABELS)
@@ -386,9 +402,9 @@ class LifeOfRuns(Checks, RuleBasedStateMachine):
     def delete(self, of: RunModel) -> None:
         if of.is_deleted or of.is_going_on:
             with pytest.raises(NotFound if of.is_deleted else Conflict):
-                deletion.delete(of.run)
+                deletion.delete(of.run, force=True)
             return
-        deletion.delete(of.run)
+        deletion.delete(of.run, force=True)
         of.is_deleted = True
         self.take_away(of)
 
@@ -616,6 +632,11 @@ class LifeOfRuns(Checks, RuleBasedStateMachine):
         if self.is_open and ReadyRun.objects.exists():
             assert self.broker.llen(doorbell.RUNS.queue), "nobody was rung for"
 
+    @precondition(lambda self: any(of.on for of in self.runs))
+    @rule(count=st.sampled_from([1, 3, ALL]))
+    def call_back(self, count: int) -> None:
+        self.make_callbacks(count)
+
     @rule(limit=st.sampled_from(["none", "none", "paused", "one batch at a time", "some inputs a minute"]))
     def limit_the_action(self, limit: str) -> None:
         if limit == self.limit:
@@ -656,6 +677,7 @@ class LifeOfRuns(Checks, RuleBasedStateMachine):
             if not resumed:
                 break
         assert not self.going_on
+        self.make_callbacks(10 * ALL)
 
     def come_to_an_end(self) -> None:
         for _ in range(2 * MAX_RUNS):
@@ -681,6 +703,7 @@ class LifeOfRuns(Checks, RuleBasedStateMachine):
 
 
 @pytest.mark.django_db
+@pytest.mark.usefixtures("loopback_receivers")
 @pytest.mark.timeout(0 if IS_LONG else 600)
 def test_the_life_of_runs(acme: Member, other: Member, bell: Any, settings: Any) -> None:
     settings.RUNYARD_MAX_CONSECUTIVE_FAILURES = MAX_FAILURES

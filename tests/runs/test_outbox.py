@@ -318,6 +318,7 @@ def test_cancel_and_delete_wait_for_callbacks_that_are_being_made(
 @pytest.fixture
 def webhooks_bell(bell: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(doorbell, "_silent_until", 0.0)
+    monkeypatch.setattr(doorbell, "_waits_until", {})
     bell.delete(doorbell.ANNOUNCE.queue)
     return bell
 
@@ -332,6 +333,7 @@ def test_whoever_writes_an_entry_rings_once_it_is_committed(
 ) -> None:
     def rings(verb: Callable[[], Any]) -> list[str]:
         webhooks_bell.delete(doorbell.ANNOUNCE.queue)
+        doorbell._waits_until.clear()
         with django_capture_on_commit_callbacks() as rung:
             verb()
         assert waiting(webhooks_bell) == []
@@ -357,6 +359,12 @@ def test_one_that_waits_is_enough(webhooks_bell: Any) -> None:
         assert doorbell.ring(bell=doorbell.ANNOUNCE)
         assert doorbell.ring(5, bell=doorbell.SEND)
     assert sorted(waiting(webhooks_bell)) == ["runs.announce", "webhooks.send"]
+    webhooks_bell.delete(doorbell.ANNOUNCE.queue)
+    assert doorbell.ring(bell=doorbell.ANNOUNCE)  # one waited just now
+    assert waiting(webhooks_bell) == []
+    doorbell._waits_until.clear()
+    assert doorbell.ring(bell=doorbell.ANNOUNCE)
+    assert waiting(webhooks_bell) == ["runs.announce"]
 
 
 # --- Deleting -------------------------------------------------------------------------------------------------

@@ -313,7 +313,7 @@ def test_every_endpoint_keeps_the_house_rules(api: Api, acme: Member, double: Ac
     assert (head.status_code, head.content) == (200, b"")
 
 
-@pytest.mark.parametrize("uid", ["5", "x", "%00", "0192f0c1-2d3e-7a4b-8c5d", "callbacks"])
+@pytest.mark.parametrize("uid", ["5", "x", "%00", "0192f0c1-2d3e-7a4b-8c5d", "callback"])
 def test_a_malformed_uid_in_a_path(api: Api, uid: str) -> None:
     answer = api.get(f"/v1/runs/{uid}")
     assert (answer.status_code, answer.json()["error_label"]) == (404, "NOT_FOUND")

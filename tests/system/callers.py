@@ -70,7 +70,8 @@ class Caller(threading.Thread):
 class Launcher(Caller):
     """Launches runs of `action` one after the other, each with a key and as often as it takes to be accepted.
 
-    They are tagged with `name`.
+    They are tagged with `name`. `make_callback` is given the place of a launch, from 0, and its number of inputs, and
+    says what it asks for with `callback`.
     """
 
     def __init__(
@@ -81,16 +82,20 @@ class Launcher(Caller):
         *,
         action: str,
         make_input: Callable[[int], Any],
+        make_callback: Callable[[int, int], Any],
         name: str,
     ) -> None:
         super().__init__(url, key)
         self._launches = launches
+        self._make_callback = make_callback
         self._path = f"/v1/actions/{action}/async"
         self._make_input = make_input
         self._name = name
         self._began = time.monotonic()
         self.accepted: dict[str, range] = {}
         """The runs by uid, with the numbers of which each has an input."""
+        self.calling_back: set[str] = set()
+        """Those of them with a callback."""
 
     @property
     def is_done(self) -> bool:
@@ -104,6 +109,8 @@ class Launcher(Caller):
                 return
             numbers = range(first, first := first + launch.count)
             body = {"inputs": [self._make_input(number) for number in numbers], "tags": [self._name]}
+            if callback := self._make_callback(place, launch.count):
+                body["callback"] = callback
             while not self._is_accepted(f"{self._name}-{place}", body, numbers):
                 if self._ended.wait(ASK_AGAIN_S):
                     return
@@ -112,7 +119,10 @@ class Launcher(Caller):
         response = self.ask(self._path, body, **{"Idempotency-Key": key})
         if response is None or response.status_code != 202:
             return False
-        self.accepted[response.json()["run_uid"]] = numbers
+        run_uid = response.json()["run_uid"]
+        self.accepted[run_uid] = numbers
+        if "callback" in body:
+            self.calling_back.add(run_uid)
         return True
 
 

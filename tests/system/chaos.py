@@ -1,7 +1,8 @@
 """Chaos: faults on a seeded schedule over an installation of real processes, while callers go on launching.
 
 Nobody helps it: processes that end are started again, as any supervisor does, and that is all. In the end every run
-that was accepted has ended, with one right result for every input, and a report says what was done to what effect.
+that was accepted has ended, with one right result for every input, callbacks have told the same, and a report says what
+was done to what effect.
 
 `make chaos` runs the long version. It prints its seed; CHAOS_SEED=<seed> does the same again.
 """
@@ -23,12 +24,14 @@ from typing import Any
 
 import requests
 
+from tests.system.callbacks import have_arrived, secret_of
 from tests.system.callers import UNANSWERED, Answer, Launcher, LiveCaller
 from tests.system.faults import DATABASE, PROCESS_KINDS, STORE_KINDS, Kind, Steps
 from tests.system.installation import ENDED, Execution, Installation
-from tests.system.invariants import picture, violations
+from tests.system.invariants import callback_violations, picture, violations
+from tests.system.receiver import Receiver, badly
 from tests.system.report import ANSWER_S, IN_FLIGHT, INPUT_S, Effect, Report
-from tests.system.schedule import Fault, Plan, make_plan
+from tests.system.schedule import SMALL, Fault, Plan, make_plan
 
 ACTION = "square-slowly"
 LEASE_S = 3
@@ -51,9 +54,19 @@ def unleash(
 
     In the end nothing may change for `quiet_s`.
     """
+    with Receiver(badly, secret=secret_of(installation)) as receiver:
+        return _unleash(plan, installation, receiver, say=say, quiet_s=quiet_s)
+
+
+def _unleash(
+    plan: Plan, installation: Installation, receiver: Receiver, *, say: Callable[[str], None], quiet_s: float
+) -> Report:
     url, key = installation.client.url, installation.key
     report = Report(plan, datetime.now(UTC))
-    launcher = Launcher(url, key, plan.launches, action=ACTION, make_input=_input, name=report.name)
+    launcher = Launcher(
+        url, key, plan.launches, action=ACTION, make_input=_input, make_callback=_callback_to(receiver),
+        name=report.name,
+    )  # fmt: skip
     live = LiveCaller(url, key, action=ACTION, make_input=_input, every_s=LIVE_EVERY_S)
     launcher.start()
     live.start()
@@ -65,17 +78,33 @@ def unleash(
             report.wrong.append(f"only {len(launcher.accepted)} of {len(plan.launches)} launches were accepted")
         runs = [{"uid": uid} for uid in launcher.accepted]
         tend(installation, lambda: _have_ended(installation, runs), DRAIN_S)
+        waiting = list(launcher.calling_back)
+        tend(installation, lambda: _have_been_told(installation, receiver, waiting), DRAIN_S)
     finally:
         launcher.end()
         live.end()
     report.launches, report.live_calls = launcher.answers, live.answers
     _judge(installation, report, launcher, live)
-    _judge_quiet(installation, report, max(launcher.accepted, key=lambda uid: len(launcher.accepted[uid])), quiet_s)
+    _judge_callbacks(installation, report, launcher, receiver)
+    _judge_quiet(
+        installation, report, receiver, max(launcher.accepted, key=lambda uid: len(launcher.accepted[uid])), quiet_s
+    )
     return report
 
 
 def _input(number: int) -> dict[str, Any]:
-    return {"number": number, "seconds": INPUT_S}
+    return {"number": number, "seconds": INPUT_S, "custom_data": {"n": number}}
+
+
+def _callback_to(receiver: Receiver) -> Callable[[int, int], Any]:
+    """Every other small run calls back about each of its inputs, the large ones about what was recorded together."""
+
+    def callback(place: int, count: int) -> Any:
+        if count > SMALL:
+            return {"url": receiver.url, "per": "batch"}
+        return {"url": receiver.url} if place % 2 else None
+
+    return callback
 
 
 def bring_about(plan: Plan, installation: Installation, report: Report, say: Callable[[str], None]) -> None:
@@ -128,6 +157,12 @@ def _have_ended(installation: Installation, runs: list[dict[str, Any]]) -> bool:
     return not runs
 
 
+def _have_been_told(installation: Installation, receiver: Receiver, runs: list[str]) -> bool:
+    """Whether all callbacks of `runs` have arrived, leaving those in the list of which some have not."""
+    runs[:] = [uid for uid in runs if not have_arrived(installation, receiver, uid)]
+    return not runs
+
+
 # --- Judging it
 
 
@@ -145,6 +180,14 @@ def _judge(installation: Installation, report: Report, launcher: Launcher, live:
     _judge_executions(installation, report, launcher)
     _measure_recoveries(report, list(listed.values()))
     _judge_answers(report)
+
+
+def _judge_callbacks(installation: Installation, report: Report, launcher: Launcher, receiver: Receiver) -> None:
+    report.callbacks = sum(len(receiver.arrivals(uid)) for uid in launcher.calling_back)
+    report.callback_requests, report.callback_doubles = receiver.requests, receiver.doubles
+    for uid in launcher.calling_back:
+        report.wrong += callback_violations(installation, uid, launcher.accepted[uid], receiver)
+    report.wrong += receiver.wrong
 
 
 def _judge_executions(installation: Installation, report: Report, launcher: Launcher) -> None:
@@ -226,10 +269,13 @@ def _is_within(answer: Answer, times: Sequence[tuple[datetime, datetime]]) -> bo
     return any(began <= ended_at and answer.at <= ended for began, ended in times)
 
 
-def _judge_quiet(installation: Installation, report: Report, run_uid: str, seconds: float) -> None:
-    before = picture(installation, run_uid), len(installation.all_executions())
+def _judge_quiet(installation: Installation, report: Report, receiver: Receiver, run_uid: str, seconds: float) -> None:
+    def look() -> Any:
+        return picture(installation, run_uid), len(installation.all_executions()), receiver.requests
+
+    before = look()
     time.sleep(seconds)
-    if before != (picture(installation, run_uid), len(installation.all_executions())):
+    if before != look():
         report.wrong.append(f"{run_uid} changed after its end")
 
 

@@ -161,6 +161,8 @@ PROCESS_KINDS = (
     Kind("kill a process of the worker for live calls", ("worker-live",), kill_child, rest_s=2.0),
     Kind("kill a worker for runs", RUNS, kill_tree, hits=SLOTS),
     Kind("kill the worker for live calls", ("worker-live",), kill_tree),
+    Kind("kill the process that sends callbacks", ("worker-webhooks",), kill_child, rest_s=2.0),
+    Kind("kill the worker for callbacks", ("worker-webhooks",), kill_tree),
     Kind("kill the web", ("web",), kill_tree),
     Kind("kill beat", ("beat",), kill_tree),
     Kind("kill the system worker", ("worker-system",), kill_tree),

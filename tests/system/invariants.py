@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.system.installation import Installation
+from tests.system.receiver import Arrival, Receiver
 
 
 def violations(installation: Installation, run_uid: str, numbers: Sequence[int]) -> list[str]:
@@ -33,6 +34,40 @@ def violations(installation: Installation, run_uid: str, numbers: Sequence[int])
     if executed != set(range(count)):
         found.append(f"{len(executed)} of {count} inputs were executed")
     return [f"{run_uid}: {one}" for one in found]
+
+
+def callback_violations(
+    installation: Installation, run_uid: str, numbers: Sequence[int], receiver: Receiver
+) -> list[str]:
+    """Return what is wrong with what a receiver knows of such a run, once every callback of it has arrived."""
+    arrived = receiver.arrivals(run_uid)
+    finals = [one for one in arrived if one.is_final]
+    found = [f"{len(finals)} callbacks tell of the end"] if len(finals) != 1 else []
+    found += [f"the end is told as {one.body}" for one in finals if not _is_the_end(one)]
+    told = [item for one in arrived if not one.is_final for item in _items(one.body)]
+    wanted = [(number, {"n": number}, [{"number": number, "square": number**2}], None) for number in numbers]
+    if sorted(told, key=repr) != sorted(wanted, key=repr):
+        found.append(f"callbacks tell of {len(told)} of {len(numbers)} results, or of others")
+    made = installation.client.pages(f"/v1/runs/callbacks?run_uid={run_uid}&sort=created_at&limit=100")
+    if sorted(one["callback_ref_uid"] for one in made) != sorted(one.ref_uid for one in arrived):
+        found.append(f"{len(made)} callbacks were made, {len(arrived)} arrived")
+    if finals and made[-1]["callback_ref_uid"] != finals[0].ref_uid:
+        found.append("the end was not told after all others")
+    found += [f"callback {one['uid']} is {one['status']}" for one in made if one["status"] != "SUCCESS"]
+    return [f"{run_uid}: {one}" for one in found]
+
+
+def _is_the_end(final: Arrival) -> bool:
+    body = final.body
+    told = (body["run"]["status"], body["run"]["batch_uid"], body["results"], body["error"])
+    rest = body["items"] if "items" in body else body["input"] or body["custom_data"]
+    return told == ("SUCCEEDED", None, [], None) and not rest
+
+
+def _items(body: dict[str, Any]) -> list[tuple[Any, ...]]:
+    items = body.get("items", [body])
+    assert [result for item in items for result in item["results"]] == body["results"]
+    return [(item["input"]["number"], item["custom_data"], item["results"], item["error"]) for item in items]
 
 
 def picture(installation: Installation, run_uid: str) -> Any:

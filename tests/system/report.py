@@ -50,6 +50,9 @@ class Report:
     runs: int = 0
     executions: Counter[tuple[str, int]] = field(default_factory=Counter)
     at_once: int = 0
+    callbacks: int = 0
+    callback_requests: int = 0
+    callback_doubles: int = 0
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -91,6 +94,10 @@ class Report:
             f" {self.again} executions in vain, of at most {self.again_at_most:,}"
         )
         yield f"{self.at_once} of them at once at most, by a process that lost its batch: {IN_FLIGHT} may be in flight"
+        yield (
+            f"{self.callbacks:,} callbacks arrived by {self.callback_requests:,} requests,"
+            f" of which {self.callback_doubles:,} brought what had come before"
+        )
         slowest = max(self.effects, key=lambda effect: effect.works_again_s or 0.0, default=None)
         if slowest:
             yield f"slowest recovery {_s(slowest.works_again_s)}, after: {slowest.fault.kind.name}"

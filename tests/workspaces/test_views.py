@@ -70,6 +70,8 @@ def test_the_workspace_with_what_it_may_and_holds(acme: Member, other: Member, a
             "output_bytes": 1024 * 1024,
             "outputs_per_input": 10_000,
             "output_bytes_per_input": 16 * 1024 * 1024,
+            "callback_headers": 20,
+            "callback_header_bytes": 8 * 1024,
         },
         "usage": {
             "api_keys": 1,

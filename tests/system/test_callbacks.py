@@ -1,0 +1,83 @@
+"""Callbacks arrive, each result once and one end, whatever dies on the way, and whoever else is dead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from tests.system import callbacks
+from tests.system.callbacks import SENDER, squares, wait_for_callbacks
+from tests.system.faults import bring_broker_back_empty
+from tests.system.installation import PATIENCE_S, Installation, until
+from tests.system.invariants import callback_violations
+from tests.system.receiver import Receiver
+
+pytestmark = pytest.mark.timeout(300)
+NUMBERS = range(100)
+
+
+def launch(installation: Installation, receiver: Receiver, *, per: str = "input", input_s: float = 0.02) -> str:
+    callback = {"url": receiver.url, "per": per}
+    return installation.launch("square-slowly", squares(NUMBERS, input_s), callback=callback)
+
+
+def assert_told(
+    installation: Installation, receiver: Receiver, runs: Sequence[str], numbers: Sequence[int] = NUMBERS
+) -> None:
+    """Wait until runs have been told of, and require that it is the truth."""
+    for run_uid in runs:
+        wait_for_callbacks(installation, receiver, run_uid, PATIENCE_S)
+        assert callback_violations(installation, run_uid, numbers, receiver) == []
+    assert receiver.wrong == []
+
+
+def test_a_sender_that_is_killed_and_a_receiver_that_misbehaves(breakable: Installation) -> None:
+    assert callbacks.survive(breakable, inputs=200, kills=3, seconds=PATIENCE_S, say=print) == []
+
+
+def test_a_dead_receiver_costs_others_nothing(breakable: Installation) -> None:
+    assert callbacks.beside_the_dead(breakable, pending=2_000, launches=4, seconds=PATIENCE_S, say=print) == []
+
+
+def test_everything_waits_for_the_sender(breakable: Installation) -> None:
+    """Runs end and are told of later, though other workers, beat and the broker are killed meanwhile."""
+    with Receiver(secret=callbacks.secret_of(breakable)) as receiver:
+        breakable.stop(SENDER)
+        runs = [launch(breakable, receiver, per=per) for per in ("input", "batch")]
+        for run_uid in runs:
+            assert breakable.wait_for_end(run_uid)["status"] == "SUCCEEDED"
+        assert receiver.requests == 0
+        for name in ("worker-runs", "worker-system", "beat"):
+            breakable.kill(name)
+        for _ in bring_broker_back_empty(breakable):
+            pass
+        breakable.restore()
+        assert_told(breakable, receiver, runs)
+
+
+def test_the_broker_is_away(breakable: Installation) -> None:
+    with Receiver(secret=callbacks.secret_of(breakable)) as receiver:
+        runs = [launch(breakable, receiver)]
+        until(lambda: len(receiver.arrivals(runs[0])) >= 20, breakable.logs)
+        for away_s in bring_broker_back_empty(breakable):
+            runs.append(launch(breakable, receiver))
+            time.sleep(away_s)
+        assert_told(breakable, receiver, runs)
+
+
+def test_nothing_is_told_of_what_was_cancelled_until_it_goes_on(breakable: Installation) -> None:
+    with Receiver(secret=callbacks.secret_of(breakable)) as receiver:
+        breakable.stop(SENDER)  # so that there is something in the outbox
+        run_uid = launch(breakable, receiver, input_s=0.1)
+        breakable.wait_for(run_uid, lambda run: run["succeeded_count"] > 0)
+        assert breakable.client.post(f"/v1/runs/{run_uid}/cancel").json()["status"] == "STOPPED"
+        breakable.start(SENDER)
+        other = breakable.launch("square", squares([1]), callback={"url": receiver.url})
+        assert_told(breakable, receiver, [other], [1])  # whoever makes callbacks has looked by then
+        assert receiver.arrivals(run_uid) == []
+        assert breakable.client.get(f"/v1/runs/callbacks?run_uid={run_uid}").json() == []
+
+        assert breakable.client.post(f"/v1/runs/{run_uid}/resume").status_code == 200
+        assert_told(breakable, receiver, [run_uid])

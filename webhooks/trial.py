@@ -1,0 +1,66 @@
+"""A test: one signed callback that tells of no run, sent at once and not again (contract, section 3).
+
+Its body has the shape of every other, with `"test": true` beside. It names the nil run, which nobody has, and says
+RUNNING with no results, so that a receiver that does not look for `test` stores nothing and takes no run for ended.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from rest.database import give_connection_back
+from rest.errors import Unavailable
+from rest.json import dumps
+from webhooks import delivery, signing
+from webhooks.delivery import Attempt
+from webhooks.destinations import CheckedDestination
+from workspaces.models import Workspace
+
+MAX_AT_ONCE = 2
+"""In each process: a receiver that takes its time holds a thread of the web for all of it."""
+
+RETRY_AFTER_S = 5
+NO_RUN = UUID(int=0)
+_places = threading.BoundedSemaphore(MAX_AT_ONCE)
+
+
+def send(destination: CheckedDestination, workspace: Workspace, *, now: datetime) -> Attempt:
+    """Send a test and return the attempt, whatever came of it. Nothing is stored, nor counted for the receiver.
+
+    Raises:
+        Unavailable: two tests are under way already.
+    """
+    if not _places.acquire(blocking=False):
+        raise Unavailable(
+            f"{MAX_AT_ONCE} tests are under way already. Try again shortly.",
+            {"limit": MAX_AT_ONCE},
+            retry_after_s=RETRY_AFTER_S,
+        )
+    try:
+        secrets = signing.secrets_of(workspace.pk, now=now)
+        give_connection_back()
+        ref_uid = uuid7()
+        return delivery.attempt(
+            destination.url, destination.headers, body(ref_uid), ref_uid=ref_uid, secrets=secrets, now=now
+        )
+    finally:
+        _places.release()
+
+
+def body(ref_uid: UUID) -> bytes:
+    """Return the body of a test."""
+    return dumps(
+        {
+            "callback_ref_uid": ref_uid,
+            "run": {"run_uid": NO_RUN, "batch_uid": None, "status": "RUNNING"},
+            "input": None,
+            "custom_data": None,
+            "results": [],
+            "error": None,
+            "test": True,
+        }
+    )

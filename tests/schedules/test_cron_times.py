@@ -178,7 +178,7 @@ def test_what_is_due_on_the_days_of_change(text, zone, after, expected):
     assert all(at.tzinfo is UTC for at in found)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     job=jobs(),
     name=st.sampled_from(ZONES.split()),

@@ -11,7 +11,7 @@ does so within 40 years (29 February on a given weekday, around 2100), so a cron
 time.
 
 `cronsim` reads the fields, says which days they mean and explains them in words. The steps from one local time to the
-next are taken here: it takes each call 3 to 10 times as long, and in a zone with DST it is not always right (see
+next are taken here: its own cost five to twenty times as much, and in a zone with DST they are not always right (see
 `cron_times`).
 """
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from actions import ActionDefinition
 from rest.json import rfc3339
-from schedules import zones
 from schedules.clock import database_time
 from schedules.due_times import Timing, due_times
 from tests.factories import Api, Member, member
@@ -146,11 +145,8 @@ def test_in_each_state(api: Api, acme: Member, status: str, count: int) -> None:
     assert len(api.get(f"/v1/schedules/{schedule.uid}/preview").json()) == count
 
 
-def test_of_one_whose_zone_is_gone(api: Api, acme: Member, monkeypatch: pytest.MonkeyPatch) -> None:
-    schedule = plan(by=acme, timezone="America/Nipigon", status="PAUSED")
-    names = zones.names() - {"America/Nipigon"}
-    monkeypatch.setattr(zones, "names", lambda: names)
-    zones.find.cache_clear()
+def test_of_one_whose_zone_is_gone(api: Api, acme: Member) -> None:
+    schedule = plan(by=acme, timezone="Mars/Olympus", status="PAUSED")
     answer = api.get(f"/v1/schedules/{schedule.uid}/preview")
     assert (answer.status_code, answer.json()["params"]) == (409, {"status": "PAUSED", "field": "timezone"})
 
@@ -184,7 +180,7 @@ moments = st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1), timezones=st.
     count=st.integers(1, 30),
     offsets=st.tuples(*[st.none() | st.integers(-40, 40)] * 3),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_preview_is_what_the_due_times_are(
     api: Api, acme: Member, cron: str, zone: str, after: datetime, count: int, offsets: tuple[int | None, ...]
 ) -> None:

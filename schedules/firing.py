@@ -26,7 +26,7 @@ from workspaces.models import User
 
 log = structlog.get_logger(__name__)
 
-STEP_S = 0.6  # of each second: the sweep shares the worker
+STEP_S = 0.8  # of each second: the sweep shares the worker
 TOGETHER = 300  # schedules of one transaction
 TRIED_AGAIN_AFTER_S = 60.0
 CONNECTION_LOST = ("08", "57P", "25P03")  # SQLSTATEs: a connection that broke, a shutdown, a session idle for too long

@@ -328,7 +328,7 @@ def test_as_many_statements_for_many_as_for_one(acme: Member, double: ActionDefi
 
 
 def test_idle_schedules_cost_one_query_of_an_index(acme: Member, double: ActionDefinition) -> None:
-    sharing(plan(by=acme), 1_000, next_execution_at=NOON + HOUR)
+    sharing(plan(by=acme), 500, next_execution_at=NOON + HOUR)
     Schedule.objects.filter(next_execution_at=NOON).delete()
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE schedules_schedule")

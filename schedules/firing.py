@@ -26,10 +26,10 @@ from workspaces.models import User
 
 log = structlog.get_logger(__name__)
 
-STEP_S = 0.6  # of each second: the sweep shares the worker
+STEP_S = 0.8  # of each second: the sweep shares the worker
 TOGETHER = 300  # schedules of one transaction
 TRIED_AGAIN_AFTER_S = 60.0
-CONNECTION_LOST = ("08", "57P")  # SQLSTATE classes; an error without a state never came from the server
+CONNECTION_LOST = ("08", "57P", "25P03")  # SQLSTATEs: a connection that broke, a shutdown, a session idle for too long
 
 _failing: dict[int, float] = {}
 """Schedules whose firing failed in this process, and when (by `time.monotonic`) it is tried again."""
@@ -103,10 +103,10 @@ def _note_failure(pk: int, error: Exception) -> None:
 
 
 def _raise_if_away(error: Exception) -> None:
-    """Raise an error of a database that is away: the others would fail as well, and the next tick is soon."""
-    state = getattr(error.__cause__, "sqlstate", None)
-    is_lost = state is None or state.startswith(CONNECTION_LOST)
-    if isinstance(error, InterfaceError) or (isinstance(error, OperationalError) and is_lost):
+    """Raise an error of a connection that is lost: the others would fail as well, and the next tick is soon."""
+    state = getattr(error.__cause__, "sqlstate", None) or ""
+    never_answered = isinstance(error, OperationalError) and not state
+    if isinstance(error, InterfaceError) or never_answered or state.startswith(CONNECTION_LOST):
         raise error
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from rest_framework import serializers
 
 from actions.options import HIGHEST
 from actions.problems import printable, problems_of
 from rest.errors import ApiError, BadInput, BadParameters, GenericError, TimedOut, error_body
 from rest.json import dumps, rfc3339
-from rest.query import BadValue, time_value, uuid_value
+from rest.strict import Body, StrictBody, Time, Uid
 from runs.callback_requests import AskedCallback
 from runs.launch import AsyncLaunch, LiveLaunch
 from runs.models import Run, RunCallback, RunProgress, RunTransition
@@ -23,27 +22,6 @@ from runs.resumption import FailedInputs
 
 FARTHEST_START = timedelta(days=366)
 MAX_INDEXES = 100_000
-Body = TypeVar("Body", bound="StrictBody")
-
-
-def _time(value: Any) -> datetime:
-    try:
-        return time_value(value if isinstance(value, str) else dumps(value).decode())
-    except BadValue as error:
-        raise PydanticCustomError("time", "{reason}", {"reason": error.reason}) from None
-
-
-Time = Annotated[datetime, BeforeValidator(_time)]
-
-
-def _uid(value: Any) -> UUID:
-    try:
-        return uuid_value(value if isinstance(value, str) else dumps(value).decode())
-    except BadValue as error:
-        raise PydanticCustomError("uid", "{reason}", {"reason": error.reason}) from None
-
-
-Uid = Annotated[UUID, BeforeValidator(_uid)]
 
 
 def _once_each(uids: list[UUID]) -> list[UUID]:
@@ -57,12 +35,6 @@ Label = Annotated[str, Field(min_length=1, max_length=255)]
 def without_nulls(value: Any) -> Any:
     """Return an object without what is null in it: clients made from a schema send null for what they leave out."""
     return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
-
-
-class StrictBody(BaseModel):
-    """What comes in as it is: no field of another type or name."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
 
 class LaunchBody(StrictBody):

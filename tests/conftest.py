@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 
 from devstack.temporary import TemporaryServers
+
+if TYPE_CHECKING:
+    from tests.factories import Api, Member
 
 SETTINGS_OF_A_SHELL = ("DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "HTTPS", "LOG_LEVEL", "LOG_FORMAT", "PORT")
 hypothesis_settings.register_profile("repeatable", derandomize=True)
@@ -49,6 +52,28 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop the servers, whatever the outcome."""
     if started := config.stash.get(servers, None):
         started.stop()
+
+
+@pytest.fixture
+def acme(db: None) -> Member:
+    from tests.factories import member
+
+    return member()
+
+
+@pytest.fixture
+def api(acme: Member) -> Api:
+    from tests.factories import Api
+
+    return Api(acme.key)
+
+
+@pytest.fixture
+def other(db: None) -> Member:
+    """A member of another workspace."""
+    from tests.factories import member
+
+    return member("Globex", "hank@globex.test")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from actions import ActionDefinition, action, registry
 
 if TYPE_CHECKING:
-    from tests.factories import Api, Member
+    pass
 
 
 class Number(BaseModel):
@@ -22,28 +22,6 @@ class Number(BaseModel):
 def actions_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is gone after it."""
     monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
-
-
-@pytest.fixture
-def acme(db: None) -> Member:
-    from tests.factories import member
-
-    return member()
-
-
-@pytest.fixture
-def api(acme: Member) -> Api:
-    from tests.factories import Api
-
-    return Api(acme.key)
-
-
-@pytest.fixture
-def other(db: None) -> Member:
-    """A member of another workspace."""
-    from tests.factories import member
-
-    return member("Globex", "hank@globex.test")
 
 
 @pytest.fixture

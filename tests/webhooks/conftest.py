@@ -9,30 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.factories import Api, Member
     from workspaces.models import Workspace
-
-
-@pytest.fixture
-def acme(db: None) -> Member:
-    from tests.factories import member
-
-    return member()
-
-
-@pytest.fixture
-def api(acme: Member) -> Api:
-    from tests.factories import Api
-
-    return Api(acme.key)
-
-
-@pytest.fixture
-def other(db: None) -> Member:
-    """A member of another workspace."""
-    from tests.factories import member
-
-    return member("Globex", "hank@globex.test")
 
 
 class Names:

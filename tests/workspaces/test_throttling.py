@@ -23,11 +23,6 @@ HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 NOW = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 
-@pytest.fixture
-def api(acme: Member) -> Api:
-    return Api(acme.key)
-
-
 def shown(answer: Any) -> list[str]:
     return [name for name in HEADERS if name in answer.headers]
 

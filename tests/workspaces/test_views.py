@@ -19,16 +19,6 @@ KEYS = "/v1/api-keys"
 FIELDS = ["uid", "name", "prefix", "scopes", "role", "expires_at", "last_used_at", "created_at", "user_uid"]
 
 
-@pytest.fixture
-def api(acme: Member) -> Api:
-    return Api(acme.key)
-
-
-@pytest.fixture
-def other(db: None) -> Member:
-    return member("Globex", "hank@globex.test")
-
-
 def refused(answer: Any, status: int, label: str) -> dict[str, Any]:
     assert (answer.status_code, answer.json()["error_label"]) == (status, label), answer.content
     error: dict[str, Any] = answer.json()

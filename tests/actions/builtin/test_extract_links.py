@@ -11,7 +11,7 @@ from actions.builtin import page_text
 from actions.builtin.extract_links import Link, LinkParameters, extract_links
 from actions.builtin.page import PageUrl
 from tests.actions.builtin.site import Site
-from tests.factories import Member, inputs_of, launch, member, outputs_of, reread, work
+from tests.factories import Member, inputs_of, launch, outputs_of, reread, work
 
 SITE = "https://www.example.org/"
 
@@ -269,11 +269,6 @@ def test_of_what_is_listed_already_no_text_is_read(site: Site, monkeypatch: pyte
     monkeypatch.setattr("actions.builtin.extract_links.label_of", noting)
     assert urls(site, "<a href=/x>1</a><a href=/x#y>2</a><a href=/x>3</a><a href=/y>4</a>") == [f"{SITE}x", f"{SITE}y"]
     assert labels == ["1", "4"]
-
-
-@pytest.fixture
-def acme(db: None) -> Member:
-    return member()
 
 
 def test_what_is_beyond_the_limits_of_an_input_is_left_out(site: Site, acme: Member, settings: Any) -> None:

@@ -9,7 +9,7 @@ from actions import ActionError, Context
 from actions.builtin.fetch_page import FetchedPage, fetch_page
 from actions.builtin.page import PageParameters, PageUrl
 from tests.actions.builtin.site import Reply, Site
-from tests.factories import Member, counts, inputs_of, launch, member, outputs_of, reread, work
+from tests.factories import Member, counts, inputs_of, launch, outputs_of, reread, work
 
 PAGE = """<!doctype html>
 <html lang="en-GB">
@@ -301,11 +301,6 @@ def test_tags_that_nest_very_deeply_are_refused_unparsed(html: str, site: Site) 
 )
 def test_large_pages_that_people_make_are_read(html: str, site: Site) -> None:
     assert fetch(site.page(html)).status == 200
-
-
-@pytest.fixture
-def acme(db: None) -> Member:
-    return member()
 
 
 def test_slow_pages_are_waited_for_all_at_once(site: Site, acme: Member) -> None:

@@ -16,7 +16,7 @@ from schedules import firing, retention
 from schedules.clock import database_time
 from schedules.models import Fire, FireTotal, Schedule
 from tests.factories import Member
-from tests.runs.conftest import acme, actions_of_the_test, double  # noqa: F401
+from tests.runs.conftest import actions_of_the_test, double  # noqa: F401
 from tests.schedules.planned import MINUTE, NOON, plan
 
 pytestmark = pytest.mark.django_db

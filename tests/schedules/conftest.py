@@ -2,13 +2,4 @@
 
 from __future__ import annotations
 
-from tests.runs.conftest import (  # noqa: F401
-    acme,
-    actions_of_the_test,
-    api,
-    bell,
-    count_up,
-    double,
-    other,
-    side_by_side,
-)
+from tests.runs.conftest import actions_of_the_test, bell, count_up, double  # noqa: F401

@@ -9,13 +9,12 @@ from rest_framework import serializers
 
 from actions.options import HIGHEST
 from rest.errors import BadInput
+from rest.strict import StrictBody, Time
 from runs.launch import AsyncLaunch
 from runs.serializers import (
     CallbackBody,
     ManyInputsBody,
-    StrictBody,
     Tag,
-    Time,
     read_fields,
     refuse_mistaken,
     refuse_unknown,

@@ -63,7 +63,7 @@ def test_fires_and_how_late_they_were(acme: Member, double: ActionDefinition) ->
 
 
 def test_counters_do_not_go_back_when_lines_are_deleted(
-    acme: Member,  # noqa: F811
+    acme: Member,
     double: ActionDefinition,  # noqa: F811
 ) -> None:
     plan(by=acme)

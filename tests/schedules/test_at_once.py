@@ -63,7 +63,7 @@ def change(schedule: Schedule, **fields: Any) -> Schedule:
 def test_a_due_time_is_fired_or_told_of_and_never_both(
     acme: Member, side_by_side: SideBySide, verb: Callable[[Schedule], Any]
 ) -> None:
-    for _ in range(6):
+    for _ in range(3):
         schedule = due_now(acme, cron="0 0 1 1 *")
         due = schedule.next_execution_at
         side_by_side(firing.tick, lambda: verb(schedule), firing.tick)  # noqa: B023
@@ -121,7 +121,7 @@ def test_a_tick_passes_by_what_is_being_changed(acme: Member) -> None:
 
 
 def test_all_moves_at_once(acme: Member, side_by_side: SideBySide) -> None:
-    for _ in range(6):
+    for _ in range(3):
         schedule = plan(by=acme, cron="@yearly", next_execution_at=database_time() + SECOND * 3600)
         verbs = [lifecycle.pause, lifecycle.resume, lifecycle.cancel, lifecycle.pause, lifecycle.cancel]
         done = side_by_side(*(quietly(verb, schedule) for verb in verbs))
@@ -132,7 +132,7 @@ def test_all_moves_at_once(acme: Member, side_by_side: SideBySide) -> None:
 
 
 def test_two_changes_at_once_are_both_whole(acme: Member, side_by_side: SideBySide) -> None:
-    for _ in range(4):
+    for _ in range(2):
         schedule = plan(by=acme, cron="@yearly", next_execution_at=database_time() + SECOND * 3600)
         side_by_side(
             lambda: change(schedule, inputs=numbers(2), name="a", timezone="Asia/Tokyo"),  # noqa: B023
@@ -148,7 +148,7 @@ def test_two_changes_at_once_are_both_whole(acme: Member, side_by_side: SideBySi
 
 
 def test_the_last_run_and_the_schedule_go_at_once(acme: Member, side_by_side: SideBySide) -> None:
-    for _ in range(6):
+    for _ in range(3):
         schedule = due_now(acme)
         runs = [firing.trigger(schedule, by=acme.user, now=database_time()) for _ in range(2)]
         finish(schedule)
@@ -164,7 +164,7 @@ def test_the_last_run_and_the_schedule_go_at_once(acme: Member, side_by_side: Si
 
 
 def test_a_schedule_is_deleted_while_it_fires_and_is_triggered(acme: Member, side_by_side: SideBySide) -> None:
-    for _ in range(6):
+    for _ in range(3):
         schedule = due_now(acme)
         deleted, triggered, *_ = side_by_side(
             quietly(deletion.delete, schedule),

@@ -218,7 +218,7 @@ def test_what_a_refusal_says_to_write_is_taken(text):
     assert read(text)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(jobs())
 @example(Job("0 0 30 2 1", *map(frozenset, ({0}, {0}, {30}, {2}, {1}))))
 @example(Job("0 0 30 2 */7", *map(frozenset, ({0}, {0}, {30}, {2}, {0}))))
@@ -233,7 +233,7 @@ def test_an_expression_is_read_unless_its_date_never_comes(job):
     assert cron.explanation
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(jobs().filter(lambda job: job.can_come), st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)))
 def test_local_times_are_cronsims_where_no_clock_is_changed(job, at):
     cron, theirs = read(job.text), CronSim(job.text, at.replace(second=0, microsecond=0))

@@ -178,7 +178,7 @@ def test_what_is_due_on_the_days_of_change(text, zone, after, expected):
     assert all(at.tzinfo is UTC for at in found)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     job=jobs(),
     name=st.sampled_from(ZONES.split()),
@@ -204,7 +204,7 @@ def test_it_does_what_debians_manual_says(job, name, year, which, after_s):
     assert count_times(cron.read(job.text), zone, after, last_moment) == len(later)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     job=jobs(),
     name=st.sampled_from(sorted(zones.names())),

@@ -95,7 +95,7 @@ class Life:
         assert (totals.pop(FireKind.FIRED, 0), sum(totals.values())) == (len(fired), schedule.missed_count)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     start=st.sampled_from([NOON, NOON + timedelta(days=72, hours=12), NOON + timedelta(days=78)]),
     cron=st.sampled_from(CRONS),

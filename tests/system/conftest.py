@@ -1,11 +1,34 @@
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.system import chaos
-from tests.system.installation import Client, Installation
+from tests.system.installation import Client, Installation, until
+
+Make = Callable[[Path], Installation]
+Ground = Callable[[str, Make], Installation]
+INSTALLATIONS = ("pair", "shared", "narrow", "deploying", "web_only")
+"""The fixtures that stand on the ground, in the order in which their tests are begun: the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bring together the files, and in them the tests, that need the same installation."""
+    needs = {item: _need(item) for item in items if item.path.is_relative_to(Path(__file__).parent)}
+    needs_of_file: dict[Path, set[int]] = {}
+    for item, need in needs.items():
+        needs_of_file.setdefault(item.path, set()).add(need)
+        # A test that stands still fails; its process lives on. Nothing here is cut off by signals of its own.
+        item.add_marker(pytest.mark.timeout(300, method="signal"))
+    order = {path: sorted(found) for path, found in needs_of_file.items()}
+    items.sort(key=lambda item: (order[item.path], needs[item]) if item in needs else ([], 0))
+
+
+def _need(item: pytest.Item) -> int:
+    fixtures = getattr(item, "fixturenames", ())
+    return next((at for at, name in enumerate(INSTALLATIONS) if name in fixtures), len(INSTALLATIONS))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -21,11 +44,31 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """One installation, with one slot for runs, for all tests that leave it as they found it."""
-    installation = Installation(tmp_path_factory.mktemp("shared"), environment={"RUNYARD_RUNS_CONCURRENCY": "1"})
-    yield installation
-    installation.close()
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """Ground for one installation: whichever a test asks for stands there until a test asks for another.
+
+    Seven processes that wait and look every second cost a fifth of a core, so none stands where nobody needs it.
+    """
+    standing: dict[str, Installation] = {}
+
+    def clear() -> None:
+        for name in list(standing):
+            standing.pop(name).close()
+
+    def stand(name: str, make: Make) -> Installation:
+        if name not in standing:
+            clear()
+            standing[name] = make(tmp_path_factory.mktemp(name))
+        return standing[name]
+
+    yield stand
+    clear()
+
+
+@pytest.fixture
+def shared(ground: Ground) -> Installation:
+    """One installation, with two slots for runs, for all tests that leave it as they found it."""
+    return ground("shared", Installation)
 
 
 @pytest.fixture
@@ -34,31 +77,55 @@ def client(shared: Installation) -> Client:
     return shared.client
 
 
-@pytest.fixture(scope="session")
-def _breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    installation = Installation(tmp_path_factory.mktemp("breakable"))
-    yield installation
-    installation.close()
+@pytest.fixture
+def breakable(shared: Installation) -> Iterator[Installation]:
+    """The shared installation, for a test that may break it: it is whole again after it."""
+    yield shared
+    shared.restore()
 
 
 @pytest.fixture
-def breakable(_breakable: Installation) -> Installation:
-    """An installation, with two slots for runs, that a test may break: it is whole again before the next."""
-    _breakable.restore()
-    return _breakable
-
-
-@pytest.fixture(scope="session")
-def _pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    installation = Installation(
-        tmp_path_factory.mktemp("pair"), environment=chaos.ENVIRONMENT, second_worker=True, durable=True
-    )
-    yield installation
-    installation.close()
-
-
-@pytest.fixture
-def pair(_pair: Installation) -> Installation:
+def pair(ground: Ground) -> Installation:
     """An installation with two workers for runs, of two slots each, on durable servers, that a test may break."""
-    _pair.restore()
-    return _pair
+    installation = ground(
+        "pair", lambda folder: Installation(folder, environment=chaos.ENVIRONMENT, second_worker=True, durable=True)
+    )
+    installation.restore()
+    return installation
+
+
+@pytest.fixture
+def narrow(ground: Ground) -> Installation:
+    """An installation in which one caller waits at a time, and not for long, while a lease is long.
+
+    Its web has one database connection, so whoever waits for a call and keeps it stops everybody else.
+    """
+    environment = {
+        "RUNYARD_WEB_DATABASE_CONNECTIONS": "1",
+        "RUNYARD_WEB_PROCESSES": "1",
+        "RUNYARD_MAX_LIVE_CALLS": "1",
+        "RUNYARD_LIVE_WAIT_SECONDS": "1",
+        "RUNYARD_LEASE_SECONDS": "30",
+    }
+    return ground("narrow", lambda folder: Installation(folder, environment=environment))
+
+
+@pytest.fixture
+def deploying(ground: Ground) -> Installation:
+    """An installation whose workers have the sample actions, beside workers that do not have them."""
+    return ground("deploying", _deploying)
+
+
+def _deploying(folder: Path) -> Installation:
+    installation = Installation(folder)
+    for like in ("worker-runs", "worker-live"):
+        installation.add(f"previous-{like}", like=like, RUNYARD_ACTIONS="")
+        installation.start(f"previous-{like}")
+        until(lambda like=like: " ready." in installation.log(f"previous-{like}").read_text(), installation.logs)
+    return installation
+
+
+@pytest.fixture
+def web_only(ground: Ground) -> Installation:
+    """An installation in which no worker and no beat has ever run."""
+    return ground("web_only", lambda folder: Installation(folder, processes=["web"]))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import pytest
-
 from tests.system import callbacks
 from tests.system.callbacks import SENDER, squares, wait_for_callbacks
 from tests.system.faults import bring_broker_back_empty
@@ -14,7 +12,6 @@ from tests.system.installation import PATIENCE_S, Installation, until
 from tests.system.invariants import callback_violations
 from tests.system.receiver import Receiver
 
-pytestmark = pytest.mark.timeout(300)
 NUMBERS = range(100)
 
 

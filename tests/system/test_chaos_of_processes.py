@@ -13,7 +13,6 @@ from tests.system.invariants import violations
 from tests.system.report import IN_FLIGHT, INPUT_S
 from tests.system.schedule import make_plan, make_plan_of_one
 
-pytestmark = pytest.mark.timeout(300)
 KINDS = {kind.name: kind for kind in PROCESS_KINDS}
 WITHIN_S, SLACK_S = 5.0, 5.0  # of the contract, and of a machine that has more to do
 

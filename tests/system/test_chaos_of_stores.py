@@ -9,8 +9,6 @@ from tests.system.faults import STORE_KINDS, Kind
 from tests.system.installation import Installation
 from tests.system.schedule import make_plan, make_plan_of_one
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def test_a_schedule_of_faults(pair: Installation) -> None:
     plan = make_plan(

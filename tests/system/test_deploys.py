@@ -3,26 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
-import pytest
-
-from tests.system.installation import Installation, until
+from tests.system.installation import Installation
 
 URLS = [{"url": f"https://example.org/{n}"} for n in range(20)]
 NUMBERS = range(1_000)
-
-
-@pytest.fixture(scope="module")
-def deploying(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation whose workers have the sample actions, beside workers that do not have them."""
-    installation = Installation(tmp_path_factory.mktemp("deploying"))
-    for like in ("worker-runs", "worker-live"):
-        installation.add(f"previous-{like}", like=like, RUNYARD_ACTIONS="")
-        installation.start(f"previous-{like}")
-        until(lambda like=like: " ready." in installation.log(f"previous-{like}").read_text(), installation.logs)
-    yield installation
-    installation.close()
 
 
 def launch_slow_run(installation: Installation) -> str:

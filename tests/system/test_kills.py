@@ -82,13 +82,15 @@ def test_a_process_that_wakes_after_its_lease_records_nothing_twice(breakable: I
     assert_each_input_has_one_result(breakable, run_uid)
 
 
-def test_a_process_that_stands_still_for_good_is_replaced(shared: Installation) -> None:
-    """The installation has one slot, and nobody but its worker sees to it."""
+def test_processes_that_stand_still_for_good_are_replaced(shared: Installation) -> None:
+    """All of a worker's processes do, so nobody but the worker sees to it."""
     run_uid = launch_slow_run(shared)
-    sleeper = shared.wait_for_executions(run_uid, 100)[-1].pid
-    os.kill(sleeper, signal.SIGSTOP)
+    shared.wait_for_executions(run_uid, 100)
+    sleepers = shared.children("worker-runs")
+    for sleeper in sleepers:
+        os.kill(sleeper, signal.SIGSTOP)
     assert_each_input_has_one_result(shared, run_uid)
-    assert not alive(sleeper)
+    assert not any(alive(sleeper) for sleeper in sleepers)
 
 
 @pytest.mark.parametrize("whom", ["its parent process", "all its processes"])

@@ -26,24 +26,6 @@ LIVE_RUNS = "/v1/runs?execution_mode=LIVE"
 Call = Callable[..., "Future[requests.Response]"]
 
 
-@pytest.fixture(scope="module")
-def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation in which one caller waits at a time, and not for long, while a lease is long.
-
-    Its web has one database connection, so whoever waits for a call and keeps it stops everybody else.
-    """
-    environment = {
-        "RUNYARD_WEB_DATABASE_CONNECTIONS": "1",
-        "RUNYARD_WEB_PROCESSES": "1",
-        "RUNYARD_MAX_LIVE_CALLS": "1",
-        "RUNYARD_LIVE_WAIT_SECONDS": "1",
-        "RUNYARD_LEASE_SECONDS": "30",
-    }
-    installation = Installation(tmp_path_factory.mktemp("narrow"), environment=environment)
-    yield installation
-    installation.close()
-
-
 @pytest.fixture
 def calling() -> Iterator[Call]:
     """Make a live call in the background."""
@@ -170,14 +152,14 @@ def test_more_callers_than_slots_are_all_answered(shared: Installation, calling:
 
 
 def test_calls_do_not_wait_behind_a_run(shared: Installation) -> None:
-    """The installation has one slot for runs, and this one keeps it until it is let go."""
-    run_uid = shared.launch("square-slowly", [{"number": n, "seconds": 0.05} for n in range(90)], batch_size=10)
+    """The run has batches for all slots, so that it keeps them until it is let go."""
+    run_uid = shared.launch("square-slowly", [{"number": n, "seconds": 0.05} for n in range(180)], batch_size=10)
     shared.wait_for_executions(run_uid, 1)
     answers = [call(shared, "square", {"number": n}) for n in range(20)]
     assert shared.status(run_uid)["status"] == "RUNNING"
     assert [answer.json()["square"] for answer in answers] == [n * n for n in range(20)]
     run = shared.wait_for_end(run_uid)
-    assert (run["status"], run["succeeded_count"]) == ("SUCCEEDED", 90)
+    assert (run["status"], run["succeeded_count"]) == ("SUCCEEDED", 180)
 
 
 # --- Calls that go wrong

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
 import requests
 
 from tests.system.installation import Client, Installation, until
@@ -25,14 +24,6 @@ def database_away(installation: Installation) -> Iterator[None]:
         yield
     finally:
         database.start()
-
-
-@pytest.fixture(scope="module")
-def web_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation in which no worker and no beat has ever run."""
-    installation = Installation(tmp_path_factory.mktemp("web-only"), processes=["web"])
-    yield installation
-    installation.close()
 
 
 def readyz(client: Client) -> tuple[int, dict[str, Any]]:

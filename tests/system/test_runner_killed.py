@@ -17,7 +17,6 @@ from tests.system.installation import PATIENCE_S, Client, Installation, free_por
 from tests.system.invariants import violations
 from tests.system.report import IN_FLIGHT, INPUT_S
 
-pytestmark = pytest.mark.timeout(240)
 READY_S = 120.0
 NUMBERS = range(800)
 SLOTS = 2

@@ -17,7 +17,7 @@ URLS = [
 ]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run_uid(shared: Installation) -> str:
     """A run of 230 inputs that has ended: more than any page holds."""
     run_uid = shared.launch("square", [{"number": n, "custom_data": {"n": n}} for n in range(230)], name="first")

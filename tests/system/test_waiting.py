@@ -21,7 +21,7 @@ def test_a_run_starts_after_its_time(shared: Installation) -> None:
 
 
 def test_a_thousand_inputs_wait_side_by_side(shared: Installation) -> None:
-    """Two retries of two seconds each: one after the other that would take more than an hour on the one slot."""
+    """Two retries of two seconds each: one after the other that would take more than an hour on the slots."""
     inputs = [{"number": n, "seconds": 2} for n in range(1_000)]
     run = shared.wait_for_end(shared.launch("square-at-third-try", inputs))
     assert (run["status"], run["succeeded_count"], run["retry_count"]) == ("SUCCEEDED", 1_000, 2_000)
@@ -33,8 +33,9 @@ def test_a_thousand_inputs_wait_side_by_side(shared: Installation) -> None:
 
 
 def test_inputs_that_wait_for_a_retry_hold_no_slot(shared: Installation) -> None:
-    """The installation has one slot, and another run takes it while all inputs of the first wait."""
-    run_uid = shared.launch("square-at-second-try", [{"number": n, "seconds": 4} for n in range(200)])
+    """The first run has a batch for each slot, and another run takes one while all its inputs wait."""
+    inputs = [{"number": n, "seconds": 4} for n in range(200)]
+    run_uid = shared.launch("square-at-second-try", inputs, batch_size=100)
     waiting = shared.wait_for(run_uid, lambda run: run["status"] == "SCHEDULED")
     assert datetime.fromisoformat(waiting["postponed_until"]) > datetime.fromisoformat(waiting["started_at"])
     one = shared.client.get(f"/v1/runs/{run_uid}/inputs?limit=1").json()[0]

@@ -45,6 +45,7 @@ def main() -> None:
             SECRET_KEY="only-for-benchmarks",
             RUNYARD_ACTIONS="benchmarks.sample_actions",
             RUNYARD_MAX_UNFINISHED_RUNS=str(10 * DUE),
+            RUNYARD_MAX_SCHEDULES=str(2 * IDLE),
             LOG_LEVEL="WARNING",
         )
         _measure(_set_up())

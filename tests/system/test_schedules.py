@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-import pytest
 import redis
 
 from tests.system import chaos, fires
 from tests.system.fires import SECOND_BEAT, SECOND_FIRER, break_in_turn, is_over, one_shots, tally
 from tests.system.installation import Installation, until
 
-pytestmark = pytest.mark.timeout(300)
 TICKS_OF_AN_HOUR = 3_600
 LOOK_S = 0.5
 

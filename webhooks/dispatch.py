@@ -1,6 +1,7 @@
 """Which callbacks are sent next, and in whose hands they are: every change of `Callback.status` happens here.
 
-A sender that has room claims what is due of the receiver that was served longest ago. A claim is a compare-and-set that
+A sender that has room claims what is due of the receiver that was served longest ago, of the workspace whose turn it
+is. A claim is a compare-and-set that
 raises the callback's `claim` and leases it for longer than an attempt can take, so a lease is never renewed. Whoever
 records an attempt names the claim it was made under; when that is no longer true, nothing is recorded: another sender
 has the callback, or it was deleted. Lease times are the database's clock.
@@ -36,11 +37,10 @@ def lease_s() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A callback in a sender's hands. `attempts` were made before; `start_by` and `ends_at` are monotonic times."""
+    """A callback in a sender's hands. `attempts` were made before; `start_by` is a monotonic time."""
 
     is_probe: bool
     start_by: float
-    ends_at: float
     callback_id: int
     number: int
     receiver_id: int
@@ -68,30 +68,41 @@ _CLAIM_OLDEST = _CLAIM.format(order="next_attempt_at, id")
 _CLAIM_NEWEST = _CLAIM.format(order="next_attempt_at DESC, id DESC")
 
 
-def claim(*, worker: str, room: Callable[[int], int], without: Collection[int] = ()) -> list[Claim] | None:
-    """Claim what is due of the receiver that was served longest ago, but of those `without`.
+def claim(
+    *,
+    worker: str,
+    room: Callable[[int, int], int],
+    without: Collection[int] = (),
+    without_workspaces: Collection[int] = (),
+    after_workspace: int = 0,
+) -> list[Claim] | None:
+    """Claim what is due of the receiver that was served longest ago, of the workspace that comes `after_workspace`.
 
-    `room` says how many of a receiver may be claimed. Returns None when nothing is due, and an empty list when
+    Not of the receivers and workspaces `without`. `room` says how many of a receiver may be claimed, by its id and its
+    workspace's. Returns None when nothing is due, and an empty list when
     something may be: what was found is gone, or there is no room for it, or others hold the receiver for a moment.
     """
     claimed_at = time.monotonic()
     with transaction.atomic():
-        turn = receivers.take_turn(without=without)
+        turn = receivers.take_turn(
+            without=without, without_workspaces=without_workspaces, after_workspace=after_workspace
+        )
         if turn is None:
-            return [] if receivers.is_any_due(without=without) else None
+            is_any_due = receivers.is_any_due(without=without, without_workspaces=without_workspaces)
+            return [] if is_any_due else None
+        may_take = room(turn.receiver_id, turn.workspace_id)
         values: dict[str, Any] = {
             "worker": worker,
             "lease_s": lease_s(),
             "receiver": turn.receiver_id,
-            "count": min(1, room(turn.receiver_id)) if turn.is_probe else room(turn.receiver_id),
+            "count": min(1, may_take) if turn.is_probe else may_take,
         }
         with connection.cursor() as cursor:
             cursor.execute(_CLAIM_NEWEST if turn.from_newest else _CLAIM_OLDEST, values)
             rows = sorted(cursor.fetchall())  # the oldest first; the ids differ
         receivers.end_turn(turn, probe_s=lease_s() if turn.is_probe and rows else None)
     start_by = claimed_at + lease_s() - TIMEOUT_S - RECORD_WITHIN_S
-    ends_at = claimed_at + lease_s()
-    return [Claim(turn.is_probe, start_by, ends_at, *row) for row in rows]
+    return [Claim(turn.is_probe, start_by, *row) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +121,12 @@ class Recorded:
     locked: list[Outcome]
 
 
-# Whoever deletes a run may hold its callbacks for a while: all others are recorded meanwhile.
+# Whoever deletes a run may hold its callbacks for a while: all others are recorded meanwhile. One whose lease ran out
+# and that nobody has claimed since still names its worker: what came of it counts, however late.
 _HELD = """
 SELECT callback.id FROM webhooks_callback AS callback JOIN told ON told.id = callback.id
- WHERE callback.claim = told.claim AND callback.status = 'RUNNING'
+ WHERE callback.claim = told.claim
+   AND (callback.status = 'RUNNING' OR callback.status = 'PENDING' AND callback.worker <> '')
 """
 _LOCK_HELD = f"{_HELD} ORDER BY callback.id FOR NO KEY UPDATE OF callback SKIP LOCKED"
 _TOLD = "told AS (SELECT * FROM unnest(%(ids)s::bigint[], %(claims)s::int[]) AS told (id, claim))"
@@ -209,7 +222,7 @@ def _names_of(claims: Sequence[Claim]) -> dict[str, Any]:
 
 _EXPIRE = """
 UPDATE webhooks_callback
-   SET status = 'PENDING', leased_until = NULL, worker = ''
+   SET status = 'PENDING', leased_until = NULL
  WHERE id IN (SELECT id FROM webhooks_callback
                WHERE status = 'RUNNING' AND leased_until < statement_timestamp()
                ORDER BY leased_until LIMIT %s FOR UPDATE SKIP LOCKED)
@@ -220,7 +233,8 @@ RETURNING receiver_id
 def expire_leases(*, limit: int = SWEEP_STEP) -> int:
     """Make callbacks due again whose sender is gone, at most `limit`. Returns how many.
 
-    Nobody knows whether they arrived, so no attempt is counted: however often senders die, each has its ten.
+    Nobody knows whether they arrived, so no attempt is counted: however often senders die, each has its ten. A sender
+    that lives and was only late to record it may still do so, until another claims the callback.
     """
     with transaction.atomic():
         with connection.cursor() as cursor:

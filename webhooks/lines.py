@@ -1,9 +1,10 @@
-"""Which callback of those in this process a thread sends next, so that no slow receiver takes all threads.
+"""Which callback of those in this process a thread sends next, so that nobody who is slow takes all threads.
 
 A receiver may hold at most as many threads as are free: alone it gets half of them, two get a third each, and one that
-comes when others hold theirs gets half of what they left. This is the dynamic threshold of Choudhury and Hahne
-("Dynamic queue length thresholds for shared-memory packet switches", 1998), with threads for memory. Receivers take
-turns.
+comes when others hold theirs gets half of what they left. All receivers of a workspace together may hold eight times as
+many as are free: however many origins it has, a ninth is left to others. This is the dynamic threshold of Choudhury and
+Hahne ("Dynamic queue length thresholds for shared-memory packet switches", 1998), with threads for memory. Receivers
+take turns.
 
 Nothing here waits or locks: `webhooks.sender` does.
 """
@@ -11,7 +12,7 @@ Nothing here waits or locks: `webhooks.sender` does.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from webhooks.delivery import Attempt
@@ -20,6 +21,8 @@ from webhooks.pausing import FAILURES_IN_ROW, speaks_against
 
 AHEAD_S = 0.05
 NEWEST = 0.2  # what the last duration weighs in the average
+WORKSPACE_SHARE = 8  # threads of a workspace for each that is free
+MAX_BYTES = 64 * 1024 * 1024  # of bodies that wait or are under way: with more nothing is claimed
 
 
 @dataclass(slots=True)
@@ -30,6 +33,7 @@ class Line:
     until then they are not forgotten.
     """
 
+    workspace_id: int
     waiting: deque[Parcel] = field(default_factory=deque)
     held: int = 0
     failures: int = 0
@@ -49,7 +53,9 @@ class Lines:
 
     def __init__(self, threads: int) -> None:
         self.free = threads
+        self.bytes = 0
         self._lines: dict[int, Line] = {}
+        self._held_by: Counter[int] = Counter()  # workspaces
         self._turns: deque[int] = deque()  # receivers that have something waiting, next first
 
     @property
@@ -57,16 +63,24 @@ class Lines:
         """Whether nothing waits, is under way or is to be recorded as failed."""
         return not self._lines
 
-    def room(self, receiver_id: int) -> int:
+    @property
+    def may_take_more(self) -> bool:
+        """Whether a thread is free, and memory for what it would send."""
+        return self.free > 0 and self.bytes < MAX_BYTES
+
+    def room(self, receiver_id: int, workspace_id: int) -> int:
         """Return how many more of a receiver's callbacks are of use here: to be begun, or next to be.
 
         The next are as many as it is likely to take in the time of a claim, so that no thread waits for one. A slow
         receiver has none of those: they would only be missing elsewhere.
         """
-        line = self._lines.get(receiver_id) or Line()
+        line = self._lines.get(receiver_id) or Line(workspace_id)
         if line.is_doubtful:
             return 0
-        startable = max(0, math.ceil((self.free - line.held) / 2))
+        of_receiver = math.ceil((self.free - line.held) / 2)
+        held = self._held_by[workspace_id]
+        of_workspace = math.ceil((WORKSPACE_SHARE * (self.free + 1) - held) / (WORKSPACE_SHARE + 1)) - 1
+        startable = max(0, min(of_receiver, of_workspace))
         threads = line.held + startable
         ahead = int(threads * min(1.0, AHEAD_S / max(line.duration_s, AHEAD_S / 10)))
         missing = startable + ahead - len(line.waiting)
@@ -75,11 +89,19 @@ class Lines:
 
     def full(self) -> list[int]:
         """Return the receivers of which no more is of use for now."""
-        return [receiver_id for receiver_id in self._lines if not self.room(receiver_id)]
+        return [key for key, line in self._lines.items() if not self.room(key, line.workspace_id)]
+
+    def full_workspaces(self) -> list[int]:
+        """Return the workspaces that hold their share of the threads."""
+        return [key for key in self._held_by if self._is_full(key)]
+
+    def _is_full(self, workspace_id: int) -> bool:
+        return self._held_by[workspace_id] + 1 >= WORKSPACE_SHARE * self.free
 
     def add(self, parcel: Parcel) -> None:
         receiver_id = parcel.claim.receiver_id
-        line = self._lines.setdefault(receiver_id, Line())
+        line = self._lines.setdefault(receiver_id, Line(parcel.claim.workspace_id))
+        self.bytes += len(parcel.body)
         if not line.waiting:
             self._turns.append(receiver_id)
         line.waiting.append(parcel)
@@ -100,17 +122,22 @@ class Lines:
             if parcel:
                 line.held += 1
                 self.free -= 1
+                self._held_by[line.workspace_id] += 1
                 return parcel
         return None
 
     def _may_begin(self, line: Line) -> bool:
-        return line.held < self.free and not line.is_doubtful
+        return line.held < self.free and not self._is_full(line.workspace_id) and not line.is_doubtful
 
     def end(self, parcel: Parcel, attempt: Attempt | None) -> None:
         """Count one as ended, with what came of it if it was sent."""
         line = self._lines[parcel.claim.receiver_id]
         line.held -= 1
         self.free += 1
+        self.bytes -= len(parcel.body)
+        self._held_by[line.workspace_id] -= 1
+        if not self._held_by[line.workspace_id]:
+            del self._held_by[line.workspace_id]
         if attempt is not None:
             line.failures = line.failures + 1 if speaks_against(attempt) else 0
             duration_s = attempt.duration_ms / 1000
@@ -125,6 +152,7 @@ class Lines:
             return []
         taken = list(line.waiting)
         line.waiting.clear()
+        self.bytes -= sum(len(parcel.body) for parcel in taken)
         self._turns.remove(receiver_id)
         self._drop_empty(receiver_id)
         return taken

@@ -1,9 +1,9 @@
 """How a receiver fares, and for how long it is left alone when it keeps failing (contract, section 3).
 
 After ten failures in a row it is paused: 5 seconds, then a single callback probes it, then 10 seconds, and so on up to
-five minutes. The first success ends that. Whatever is no success speaks against a receiver: no answer, 5xx, 429, 3xx,
-and other 4xx too, since one that refuses everything would have everything sent to it ten times. But not 410, which
-is about the one callback.
+five minutes. The first success ends that, and so does a probe's 410, which shows that it answers. Whatever is no
+success speaks against a receiver: no answer, 5xx, 429, 3xx, and other 4xx too, since one that refuses everything would
+have everything sent to it ten times. But not 410, which is about the one callback.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Standing:
     def after(self, attempt: Attempt, *, is_probe: bool) -> Standing:
         """Return what is known once an attempt has ended."""
         rate = _moved(self.success_rate, attempt.is_success)
-        if attempt.is_success:
+        if attempt.is_success or (attempt.is_gone and is_probe):
             return Standing(ReceiverStatus.OK, 0, rate, self.last_error)
         counts = speaks_against(attempt) and (is_probe or not self.is_paused)
         failures = self.failures_in_row + 1 if counts else self.failures_in_row

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 from django.db import connection, transaction
+from django.utils import timezone
 
 from webhooks.delivery import Attempt
 from webhooks.models import Receiver, ReceiverStatus
@@ -29,8 +30,10 @@ _FIRST_DUE = """(
 
 
 def receiver_of(workspace: Workspace, origin: str) -> Receiver:
-    """Return a workspace's receiver of an origin, made when there is none."""
-    receiver, _ = Receiver.objects.get_or_create(workspace=workspace, origin=origin)
+    """Return a workspace's receiver of an origin, made when there is none: behind all others, for its first turn."""
+    receiver, _ = Receiver.objects.get_or_create(
+        workspace=workspace, origin=origin, defaults={"served_at": timezone.now()}
+    )
     return receiver
 
 
@@ -61,6 +64,7 @@ class Turn:
     """
 
     receiver_id: int
+    workspace_id: int
     is_probe: bool
     from_newest: bool
 
@@ -69,30 +73,37 @@ class Turn:
 _DUE = """
 FROM webhooks_receiver
  WHERE wakes_at <= statement_timestamp() AND (status = 'OK' OR paused_until <= statement_timestamp())
-   AND id <> ALL(%s)
+   AND id <> ALL(%s) AND workspace_id <> ALL(%s)
 """
 _NEXT = f"""
-SELECT id, status, failures_in_row {_DUE} ORDER BY served_at NULLS FIRST, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
+SELECT id, workspace_id, status, failures_in_row {_DUE}
+ ORDER BY workspace_id <= %s, workspace_id, served_at, id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
 """
 _IS_ANY_DUE = f"SELECT EXISTS (SELECT {_DUE})"
 
 
-def take_turn(*, without: Collection[int]) -> Turn | None:
-    """Lock the receiver that has something due and was served longest ago, until the transaction ends."""
+def take_turn(
+    *, without: Collection[int], without_workspaces: Collection[int] = (), after_workspace: int = 0
+) -> Turn | None:
+    """Lock the receiver whose turn it is until the transaction ends.
+
+    Of the workspaces that have something due it is the next `after_workspace`, by their ids and round again, so that
+    nobody is served more for having many receivers; of its receivers the one that was served longest ago.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT, [list(without)])
+        cursor.execute(_NEXT, [list(without), list(without_workspaces), after_workspace])
         found = cursor.fetchone()
     if found is None:
         return None
-    receiver_id, status, failures_in_row = found
+    receiver_id, workspace_id, status, failures_in_row = found
     is_probe = status == ReceiverStatus.PAUSED
-    return Turn(receiver_id, is_probe, from_newest=is_probe and failures_in_row % 2 == 1)
+    return Turn(receiver_id, workspace_id, is_probe, from_newest=is_probe and failures_in_row % 2 == 1)
 
 
-def is_any_due(*, without: Collection[int]) -> bool:
+def is_any_due(*, without: Collection[int], without_workspaces: Collection[int] = ()) -> bool:
     """Return whether a receiver has something due: after `take_turn` found none, one that is locked for a moment."""
     with connection.cursor() as cursor:
-        cursor.execute(_IS_ANY_DUE, [list(without)])
+        cursor.execute(_IS_ANY_DUE, [list(without), list(without_workspaces)])
         return bool(cursor.fetchone()[0])
 
 

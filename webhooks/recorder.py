@@ -86,12 +86,11 @@ class Recorder:
         return recorded.locked
 
     def _worth_trying(self, outcomes: list[Outcome]) -> list[Outcome]:
-        now = time.monotonic()
-        left = [outcome for outcome in outcomes if outcome.claim.ends_at > now and self._gives_up_at > now]
-        if len(left) < len(outcomes):
-            log.error("callbacks_given_up", count=len(outcomes) - len(left), reason="their leases end")
-            self._on_done(_receivers_of(outcomes), set())
-        return left
+        if not outcomes or time.monotonic() < self._gives_up_at:
+            return outcomes
+        log.error("callbacks_given_up", count=len(outcomes), reason="the sender ends")
+        self._on_done(_receivers_of(outcomes), set())
+        return []
 
 
 def _receivers_of(outcomes: Iterable[Outcome]) -> set[int]:

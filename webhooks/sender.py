@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from webhooks import delivery, dispatch
 from webhooks.delivery import Attempt
-from webhooks.dispatch import Outcome
+from webhooks.dispatch import Claim, Outcome
 from webhooks.lines import Lines
 from webhooks.parcels import Parcel, Reader
 from webhooks.recorder import Recorder
@@ -44,6 +44,7 @@ class Sender:
         self._lines = Lines(threads)
         self._under_way: dict[int, Parcel] = {}
         self._threads = self._idle = 0
+        self._served_last = 0  # a workspace: they take turns
         self._wanted: Collection[int] | None = ()  # receivers whose room the slice waits for; None: of any
         self._is_stopping = False
         self._recorder = Recorder(self._done)
@@ -60,8 +61,9 @@ class Sender:
         self._hand_back_stale()
         while (left_s := stop_at - time.monotonic()) > 0 and not self._is_stopping:
             with self._lock:
-                full, free = self._lines.full(), self._lines.free
-            claims = dispatch.claim(worker=self._worker, room=self._room, without=full) if free else None
+                full, full_workspaces = self._lines.full(), self._lines.full_workspaces()
+                may_take_more = self._lines.may_take_more
+            claims = self._claim(full, full_workspaces) if may_take_more else None
             found = found or claims is not None
             if claims:
                 self._start(self._reader.read(claims, now=timezone.now()))
@@ -69,10 +71,22 @@ class Sender:
             with self._lock:
                 if claims is None and not full and self._lines.is_empty:
                     break
-                self._wanted = full if free else None
+                self._wanted = full if may_take_more else None
                 self._has_room.wait(min(left_s, LOOK_S if claims is None else LOOK_AGAIN_S))
                 self._wanted = ()
         return found or not self._lines.is_empty
+
+    def _claim(self, full: Collection[int], full_workspaces: Collection[int]) -> list[Claim] | None:
+        claims = dispatch.claim(
+            worker=self._worker,
+            room=self._room,
+            without=full,
+            without_workspaces=full_workspaces,
+            after_workspace=self._served_last,
+        )
+        if claims:
+            self._served_last = claims[0].workspace_id
+        return claims
 
     def _start(self, parcels: Sequence[Parcel]) -> None:
         with self._lock:
@@ -90,9 +104,9 @@ class Sender:
                     self._threads -= missing - started
                 break
 
-    def _room(self, receiver_id: int) -> int:
+    def _room(self, receiver_id: int, workspace_id: int) -> int:
         with self._lock:
-            return self._lines.room(receiver_id)
+            return self._lines.room(receiver_id, workspace_id)
 
     def _hand_back_stale(self) -> None:
         """Let others send what has waited here for a thread for too long."""
@@ -123,7 +137,7 @@ class Sender:
             self._under_way[parcel.claim.callback_id] = parcel
             if self._idle and self._lines.has_next():
                 self._has_work.notify()
-            self._tell_room(parcel.claim.receiver_id)
+            self._tell_room(parcel)
             return parcel
         return None
 
@@ -134,11 +148,12 @@ class Sender:
         if self._is_stopping or self._lines.is_empty:
             self._has_room.notify_all()
         else:
-            self._tell_room(parcel.claim.receiver_id)
+            self._tell_room(parcel)
 
-    def _tell_room(self, receiver_id: int) -> None:
+    def _tell_room(self, parcel: Parcel) -> None:
         """Wake the slice if it waits for this: it would ask the database in vain after each callback that ends."""
-        if (self._wanted is None or receiver_id in self._wanted) and self._lines.room(receiver_id):
+        receiver_id, workspace_id = parcel.claim.receiver_id, parcel.claim.workspace_id
+        if (self._wanted is None or receiver_id in self._wanted) and self._lines.room(receiver_id, workspace_id):
             self._has_room.notify()
 
     # --- What became of it

@@ -263,7 +263,7 @@ def test_a_worker_that_is_stopped_politely_ends_a_short_call(breakable: Installa
 
 
 def test_a_call_goes_on_without_the_web(breakable: Installation, calling: Call) -> None:
-    answer, uid = begin(breakable, calling, 1.5)
+    answer, uid = begin(breakable, calling, 4)
     breakable.kill("web")
     with pytest.raises(requests.ConnectionError):
         answer.result()
@@ -336,7 +336,7 @@ def test_a_broker_that_goes_away_in_the_middle_delays_the_answer(breakable: Inst
 
 
 def test_wakes_that_are_lost_are_rung_again(breakable: Installation, calling: Call) -> None:
-    first = [calling(breakable, "square-slowly", {"number": n, "seconds": 1.5}) for n in range(SLOTS)]
+    first = [calling(breakable, "square-slowly", {"number": n, "seconds": 4}) for n in range(SLOTS)]
     until(lambda: len(running(breakable)) == SLOTS, breakable.logs)
     waiting = [calling(breakable, "square", {"number": n}) for n in range(5)]
     queued = f"{LIVE_RUNS}&status=QUEUED"

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.db import connection, transaction
@@ -50,9 +51,9 @@ def callbacks(
     return list(Callback.objects.exclude(pk__in=known).order_by("pk"))
 
 
-def claim(most: int = 100, worker: str = "here", without: tuple[int, ...] = ()) -> list[Claim]:
-    """Claim what is due of the next receiver, as a sender does."""
-    return dispatch.claim(worker=worker, room=lambda receiver_id: most, without=without) or []
+def claim(most: int = 100, worker: str = "here", **options: Any) -> list[Claim]:
+    """Claim what is due of the next receiver, as a sender does; `options` are those of `dispatch.claim`."""
+    return dispatch.claim(worker=worker, room=lambda *_: most, **options) or []
 
 
 def attempt(status: int | None = 200, *, retry_after_s: float | None = None, response: str = "") -> Attempt:

@@ -9,16 +9,20 @@ from uuid import UUID
 
 from tests.webhooks.factories import attempt
 from webhooks.dispatch import Claim
-from webhooks.lines import Lines
+from webhooks.lines import MAX_BYTES, Lines
 from webhooks.parcels import Parcel
 from webhooks.signing import Secrets
 
 _NUMBERS = iter(range(1, 10**9))
 
 
-def parcel(receiver_id: int, start_by: float = float("inf")) -> Parcel:
-    claim = Claim(False, start_by, start_by, next(_NUMBERS), 1, receiver_id, 1, 1, 1, 0, UUID(int=0), 0)
-    return Parcel(claim, "", (), b"", Secrets(""))
+def parcel(
+    receiver_id: int, start_by: float = float("inf"), *, workspace_id: int | None = None, size: int = 0
+) -> Parcel:
+    """Return a callback of a workspace that has no other receiver, unless one is named."""
+    workspace_id = workspace_id or receiver_id
+    claim = Claim(False, start_by, next(_NUMBERS), 1, receiver_id, workspace_id, 1, 1, 0, UUID(int=0), 0)
+    return Parcel(claim, "", (), bytes(size), Secrets(""))
 
 
 def filled(threads: int, **waiting: int) -> Lines:
@@ -79,6 +83,37 @@ def test_who_holds_too_many_gives_way() -> None:
     assert 15 + begun.get(1, 0) <= 20
 
 
+def test_a_workspace_with_many_receivers_leaves_some_to_others() -> None:
+    lines = Lines(64)
+    for receiver_id in range(1, 201):
+        lines.add(parcel(receiver_id, workspace_id=1000))
+    begun = begin_all(lines)
+    assert len(begun) == 57
+    assert lines.full_workspaces() == [1000]
+    assert (lines.room(201, 1000), lines.room(202, 1001)) == (0, 4)
+    for _ in range(100):
+        lines.add(parcel(202, workspace_id=1001))
+    assert len(begin_all(lines)) == 4
+    end(lines, begun[0])
+    assert lines.full_workspaces() == [1000]
+
+
+def test_a_few_large_bodies_are_enough() -> None:
+    lines = Lines(64)
+    large = [parcel(1, size=MAX_BYTES // 4) for _ in range(4)]
+    for one in large:
+        assert lines.may_take_more
+        lines.add(one)
+    assert not lines.may_take_more
+    first = lines.begin()
+    assert first
+    assert not lines.may_take_more
+    end(lines, first)
+    assert lines.may_take_more
+    lines.take_back_all()
+    assert lines.bytes == 0
+
+
 def test_receivers_take_turns() -> None:
     lines = filled(64, a=3, b=3, c=1)
     assert [one.claim.receiver_id for one in begin_all(lines)] == [1, 2, 3, 1, 2, 1, 2]
@@ -86,14 +121,14 @@ def test_receivers_take_turns() -> None:
 
 def test_room_is_what_may_begin() -> None:
     lines = Lines(64)
-    assert lines.room(1) == 32
+    assert lines.room(1, 1) == 32
     for _ in range(32):
         lines.add(parcel(1))
-    assert (lines.room(1), lines.full()) == (0, [1])
+    assert (lines.room(1, 1), lines.full()) == (0, [1])
     begun = begin_all(lines)
-    assert (lines.room(1), lines.room(2)) == (0, 16)
+    assert (lines.room(1, 1), lines.room(2, 2)) == (0, 16)
     end(lines, begun[0])
-    assert lines.room(1) == 1
+    assert lines.room(1, 1) == 1
 
 
 def test_quick_receivers_have_a_few_in_advance_and_slow_ones_none() -> None:
@@ -101,7 +136,7 @@ def test_quick_receivers_have_a_few_in_advance_and_slow_ones_none() -> None:
         lines = filled(64, a=32)
         begun = begin_all(lines)
         end(lines, begun[0], duration_ms=duration_ms)
-        assert lines.room(1) == expected
+        assert lines.room(1, 1) == expected
 
 
 def test_after_ten_failures_nothing_more_is_begun_until_they_are_recorded() -> None:
@@ -114,7 +149,7 @@ def test_after_ten_failures_nothing_more_is_begun_until_they_are_recorded() -> N
     one = lines.begin()
     assert one
     end(lines, one, None)
-    assert (lines.begin(), lines.has_next(), lines.room(1)) == (None, False, 0)
+    assert (lines.begin(), lines.has_next(), lines.room(1, 1)) == (None, False, 0)
     lines.forgive(1)
     assert lines.begin()
 

@@ -72,10 +72,11 @@ def test_any_success_ends_a_pause(is_probe: bool) -> None:
     assert not after(back, *[500] * 9).is_paused
 
 
-def test_a_probe_that_is_answered_410_is_followed_by_another_as_late() -> None:
+def test_a_probe_that_is_answered_410_ends_the_pause_and_no_other_410_does() -> None:
     paused = after(NEW, *[500] * 10)
-    told = after(Standing(paused.status, 11, 0.0, ""), 410, is_probe=True)
-    assert (told.is_paused, told.pause_s, told.failures_in_row) == (True, 10, 11)
+    assert after(paused, 410).is_paused
+    told = after(paused, 410, is_probe=True)
+    assert (told.is_paused, told.pause_s, told.failures_in_row) == (False, None, 0)
 
 
 def test_the_rate_is_of_about_a_hundred_attempts() -> None:

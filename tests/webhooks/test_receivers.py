@@ -77,7 +77,7 @@ def test_a_receiver_that_keeps_failing_is_paused_and_nothing_else_is_sent(worksp
 def test_a_pause_holds_whatever_wakes_a_receiver(workspace: Workspace) -> None:
     waiting = paused(workspace)
     Receiver.objects.update(wakes_at=timezone.now() - timedelta(seconds=1))
-    assert dispatch.claim(worker="me", room=lambda receiver_id: 9) is None
+    assert dispatch.claim(worker="me", room=lambda *_: 9) is None
     assert statuses() == {"PENDING": 15}
     assert receiver_of(waiting[0]).served_at is not None
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -132,6 +133,17 @@ def test_several_black_holes_leave_threads(workspace: Workspace, sending: Sendin
         callbacks(workspace, 50, url=quick.url())
         sending(lambda: len(quick.received) == 50)
         assert len(one.received) + len(two.received) <= 7
+
+
+def test_a_workspace_with_many_black_holes_leaves_a_thread_to_others(workspace: Workspace, sending: Sending) -> None:
+    """Each has one callback, so none of them ever fails often enough to be paused."""
+    hole = BlackHole()
+    with ExitStack() as stack, Receiver(answer()) as quick:
+        for _ in range(20):
+            callbacks(workspace, url=stack.enter_context(Receiver(hole)).url())
+        assert sender.send_slice(0.5)
+        callbacks(Workspace.objects.create(name="Globex"), 20, url=quick.url())
+        sending(lambda: statuses().get("SUCCESS") == 20)
 
 
 def test_a_receiver_is_paused_probed_and_drained(workspace: Workspace, sending: Sending, settings: Any) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from django.db import connection, transaction
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from config.health import note_process
 
 SIGN_OF_LIFE_S = 2.0
+_MAKING_ROWS = 7_281_943_006_512  # an advisory lock's key: any number that nobody else uses
 
 
 class Entry(ModelEntry):
@@ -24,11 +27,32 @@ class Entry(ModelEntry):
         return cls(row, app=app) if row else super().from_entry(name, app=app, **entry)
 
 
+def make_rows(entries: Mapping[str, Any], *, app: Any = None) -> int:
+    """Make the rows of periodic tasks that are missing, all or none, and return how many there were.
+
+    One beat at a time: others that start at once would each make the intervals, of which django-celery-beat lets two
+    be the same. An error is raised, where the scheduler would go on without the task.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_MAKING_ROWS])
+        known = set(PeriodicTask.objects.filter(name__in=entries).values_list("name", flat=True))
+        missing = [name for name in entries if name not in known]
+        for name in missing:
+            Entry.from_entry(name, app=app, **entries[name])
+    return len(missing)
+
+
 class Scheduler(DatabaseScheduler):
     """Reads the system's periodic tasks from the database and writes down that it is alive."""
 
     Entry = Entry
     _signed_at = 0.0
+
+    def setup_schedule(self) -> None:
+        """Make the rows that are missing, then read them all."""
+        make_rows(self.app.conf.beat_schedule, app=self.app)
+        super().setup_schedule()
 
     def tick(self, *args: object, **kwargs: object) -> float:
         """Send what is due, and return the seconds until the next look."""

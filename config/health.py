@@ -23,7 +23,7 @@ from rest.json import dumps
 
 log = structlog.get_logger(__name__)
 
-PATHS = ("/healthz", "/readyz")
+PATHS = ("/healthz", "/readyz", "/metrics")
 SEEN_WITHIN = timedelta(seconds=15)
 FORGOTTEN_AFTER = timedelta(days=1)
 BROKER_TIMEOUT_S = 1.0
@@ -42,7 +42,7 @@ def note_process(name: str, *, role: str) -> None:
 
 
 class AnyHostMiddleware:
-    """Answers `/healthz` and `/readyz` before anything looks at the Host header: load balancers ask by address."""
+    """Answers PATHS before anything looks at the Host header: load balancers and scrapers ask by address."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

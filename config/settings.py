@@ -45,6 +45,7 @@ INSTALLED_APPS = [
     "actions",
     "webhooks",
     "runs",
+    "schedules",
     "config",
 ]
 
@@ -133,7 +134,7 @@ CELERY_BROKER_POOL_LIMIT = RUNYARD_WEB_THREADS
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_keepalive": True, "health_check_interval": 25}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
-CELERY_IMPORTS = ["runs.tasks", "webhooks.tasks", "workspaces.tasks"]
+CELERY_IMPORTS = ["runs.tasks", "schedules.tasks", "webhooks.tasks", "workspaces.tasks"]
 CELERY_TASK_DEFAULT_QUEUE = "runs"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_RESULT_EXPIRES = None
@@ -148,6 +149,11 @@ CELERY_BEAT_SCHEDULE = {
     # `expire_seconds`: an hour without workers leaves no flood of old ticks behind.
     "Sweep: expired leases, due retries, lost wakes": {
         "task": "runs.sweep",
+        "schedule": 1.0,
+        "options": {"queue": "system", "expire_seconds": 5},
+    },
+    "Fire: schedules whose time has come": {
+        "task": "schedules.tick",
         "schedule": 1.0,
         "options": {"queue": "system", "expire_seconds": 5},
     },
@@ -170,6 +176,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "runs.prune",
         "schedule": 3.0,
         "options": {"queue": "system", "expire_seconds": 3},
+    },
+    "Delete: what became of due times longer ago than runs are kept": {
+        "task": "schedules.prune",
+        "schedule": 10.0,
+        "options": {"queue": "system", "expire_seconds": 10},
     },
     "Send: callbacks that are due": {
         "task": "webhooks.send",
@@ -213,6 +224,7 @@ RUNYARD_MAX_OUTPUT_BYTES_PER_INPUT = at_least("RUNYARD_MAX_OUTPUT_BYTES_PER_INPU
 RUNYARD_MAX_CALLBACK_HEADERS = at_least("RUNYARD_MAX_CALLBACK_HEADERS", 20)
 RUNYARD_MAX_CALLBACK_HEADER_BYTES = at_least("RUNYARD_MAX_CALLBACK_HEADER_BYTES", 8 * 1024)
 RUNYARD_MAX_UNFINISHED_RUNS = at_least("RUNYARD_MAX_UNFINISHED_RUNS", 10_000)
+RUNYARD_MAX_SCHEDULES = at_least("RUNYARD_MAX_SCHEDULES", 10_000)
 RUNYARD_MAX_CONSECUTIVE_FAILURES = at_least_or_off("RUNYARD_MAX_CONSECUTIVE_FAILURES", 100)
 RUNYARD_MAX_STORED_BYTES = at_least_or_off("RUNYARD_MAX_STORED_BYTES", "off")
 RUNYARD_MAX_API_KEYS = at_least("RUNYARD_MAX_API_KEYS", 1_000)

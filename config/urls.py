@@ -7,6 +7,7 @@ from django.views.generic import RedirectView
 
 from actions.views import ActionDetail, ActionList
 from config.health import healthz, readyz
+from config.metrics import metrics
 from runs.views import (
     AsyncLaunchView,
     LiveView,
@@ -18,6 +19,18 @@ from runs.views import (
     RunResume,
     RunStatusDetail,
     RunTimeline,
+)
+from schedules.views import (
+    PreviewBefore,
+    ScheduleCancel,
+    ScheduleDetail,
+    ScheduleLaunchView,
+    ScheduleList,
+    SchedulePause,
+    SchedulePreview,
+    ScheduleResume,
+    ScheduleTimeline,
+    ScheduleTrigger,
 )
 from webhooks.views import (
     BulkReplay,
@@ -55,6 +68,8 @@ urlpatterns = [
     path("v1/actions/<name:action_name>/live", LiveView.as_view()),
     path("v1/actions/<name:action_name>/run/async", AsyncLaunchView.as_view()),
     path("v1/actions/<name:action_name>/async", AsyncLaunchView.as_view()),
+    path("v1/actions/<name:action_name>/run/schedule", ScheduleLaunchView.as_view()),
+    path("v1/actions/<name:action_name>/schedule", ScheduleLaunchView.as_view()),
     # What happened
     path("v1/runs", RunList.as_view()),
     path("v1/runs/<uid:run_uid>", RunDetail.as_view()),
@@ -71,6 +86,16 @@ urlpatterns = [
     path("v1/runs/callbacks/<uid:callback_uid>/replay", CallbackReplay.as_view()),
     path("v1/callback-receivers", ReceiverList.as_view()),
     path("v1/callback-receivers/test", ReceiverTest.as_view()),
+    # When it happens again
+    path("v1/schedules", ScheduleList.as_view()),
+    path("v1/schedules/preview", PreviewBefore.as_view()),
+    path("v1/schedules/<uid:schedule_uid>", ScheduleDetail.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/pause", SchedulePause.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/resume", ScheduleResume.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/cancel", ScheduleCancel.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/trigger", ScheduleTrigger.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/preview", SchedulePreview.as_view()),
+    path("v1/schedules/<uid:schedule_uid>/timeline", ScheduleTimeline.as_view()),
     # Who is calling
     path("v1/workspaces", WorkspaceList.as_view()),
     path("v1/workspaces/members", MemberList.as_view()),
@@ -81,6 +106,7 @@ urlpatterns = [
     # The service itself
     path("healthz", healthz),
     path("readyz", readyz),
+    path("metrics", metrics),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
 ]

@@ -21,7 +21,7 @@ from rest.errors import (
 from rest.json import dumps
 from rest.request_id import current_request_id
 
-_SERVICE_PATHS = frozenset({"/healthz", "/readyz"})
+_SERVICE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _ERRORS: dict[int, type[ApiError]] = {
     403: NoAccess,
     404: NotFound,

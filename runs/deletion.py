@@ -11,7 +11,7 @@ from psycopg.errors import LockNotAvailable
 from rest.errors import Conflict, NotFound
 from runs import dependencies, outbox
 from runs.holding import hold
-from runs.models import TERMINAL, Run, RunCallback, RunStatus
+from runs.models import TERMINAL, InputSet, Run, RunCallback, RunStatus
 from webhooks import removal
 from webhooks.models import Destination
 from workspaces import idempotency
@@ -33,18 +33,22 @@ DELETE FROM runs_readyrun WHERE run_id = %(run)s;
 DELETE FROM runs_runprogress WHERE run_id = %(run)s;
 DELETE FROM runs_run WHERE id = %(run)s;
 """
-_DELETE_INPUTS = """
+# The set is locked first: of its last run and its schedule, gone at the same moment, the later one sees the other gone.
+_FREE_INPUTS = """
+SELECT FROM runs_inputset WHERE id = %(inputs)s FOR NO KEY UPDATE;
 DELETE FROM runs_inputchunk
- WHERE input_set_id = %(inputs)s AND NOT EXISTS (SELECT FROM runs_run WHERE input_set_id = %(inputs)s);
+ WHERE input_set_id = %(inputs)s
+   AND EXISTS (SELECT FROM runs_inputset WHERE id = %(inputs)s AND NOT is_kept)
+   AND NOT EXISTS (SELECT FROM runs_run WHERE input_set_id = %(inputs)s);
 DELETE FROM runs_inputset
- WHERE id = %(inputs)s AND NOT EXISTS (SELECT FROM runs_run WHERE input_set_id = %(inputs)s);
+ WHERE id = %(inputs)s AND NOT is_kept AND NOT EXISTS (SELECT FROM runs_run WHERE input_set_id = %(inputs)s);
 """
 
 
 def delete(run: Run, *, force: bool = False) -> None:
     """Delete a run that has ended or is stopped. A worker that is still at it records nothing.
 
-    The inputs go too, unless they are a schedule's or another run has them as well, and so do its callbacks, and the
+    The inputs go too, unless a schedule or another run has them as well, and so do its callbacks, and the
     Idempotency-Key that launched the run. Runs that wait for it become INVALID. With `force` callbacks that have not
     arrived are in nobody's way.
 
@@ -112,9 +116,23 @@ def _delete(held: Run) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_DELETE, {"run": held.pk})
         dependencies.tell_waiting([held.uid], met=RunStatus(held.status) in dependencies.MET)
-        if held.schedule_uid is None:
-            cursor.execute(_DELETE_INPUTS, {"inputs": held.input_set_id})
+    _free_inputs(held.input_set_id)
     idempotency.forget(held.uid)
+
+
+def let_go_of_inputs(input_set_id: int) -> None:
+    """Keep a schedule's inputs no longer: they go with the last run that has them, at once where there is none.
+
+    In the caller's transaction, which no longer names them.
+    """
+    InputSet.objects.filter(pk=input_set_id).update(is_kept=False)
+    _free_inputs(input_set_id)
+
+
+def _free_inputs(input_set_id: int) -> None:
+    """Delete inputs that neither a run nor a schedule has."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FREE_INPUTS, {"inputs": input_set_id})
 
 
 def _delete_callbacks(held: Run) -> None:
@@ -124,5 +142,4 @@ def _delete_callbacks(held: Run) -> None:
     callback = RunCallback.objects.filter(pk=held.pk).first()
     if callback:
         callback.delete()
-        if held.schedule_uid is None:
-            Destination.objects.filter(pk=callback.destination_id).delete()
+        Destination.objects.filter(pk=callback.destination_id).delete()

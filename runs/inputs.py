@@ -38,6 +38,7 @@ class PreparedInputs:
     """Inputs ready to be stored: chunks without a set yet, and what was found wrong on the way."""
 
     chunks: list[InputChunk]
+    batch_size: int
     input_count: int
     invalid_count: int
     refused: list[dict[str, Any]]  # the first invalid ones: index, and what is wrong
@@ -62,7 +63,7 @@ def prepare(
 
     Nothing is stored and nothing raises: an invalid input is packed with its error, to be recorded as failed.
     """
-    prepared = PreparedInputs([], len(inputs), 0, [])
+    prepared = PreparedInputs([], batch_size, len(inputs), 0, [])
     for first_index in range(0, len(inputs), batch_size):
         checked = [_check(value, definition) for value in inputs[first_index : first_index + batch_size]]
         chunk = _chunk(first_index, checked)

@@ -26,7 +26,7 @@ from rest.errors import BadInput, BadParameters, Conflict, Unavailable, stored_e
 from rest.json import rfc3339
 from runs import dependencies, doorbell, gates, inputs, lifecycle, outbox, quotas, turns
 from runs.blocking import why_paused
-from runs.callback_requests import AskedCallback
+from runs.callback_requests import AskedCallback, CheckedCallback
 from runs.chunks import DoneBits, unpack_json
 from runs.dependencies import Outlook
 from runs.inputs import PreparedInputs
@@ -77,6 +77,17 @@ class AsyncLaunch(Launch):
     start_after: datetime | None = None
     batch_size: int | None = None
     on_invalid: str = SKIP
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedCall:
+    """What a launch on many inputs asks for, checked: its inputs packed, and why its parameters do not fit."""
+
+    action: Action
+    limits: Limits
+    inputs: PreparedInputs
+    parameter_problems: list[Problem]
+    callback: CheckedCallback | None
 
 
 @dataclass(slots=True)
@@ -133,28 +144,51 @@ def prepare_async(
         BadParameters: they are too large; with `reject`, they do not fit.
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
-    definition, action = catalogue.find(action_name)
-    _check_open(definition, action, "async")
+    definition, action = find_open(action_name, "async")
     quotas.check_one_more(workspace)
-    _check_count(asked.inputs)
-    _check_parameters_size(asked.parameters)
-    called_back = asked.callback.check() if asked.callback else None
     standings = dependencies.find(asked.depends_on, workspace=workspace)
-    problems = _parameter_problems(definition, asked.parameters)
+    call = check_async(definition, action, asked)
+    run = _run(action, asked, ExecutionMode.ASYNC, workspace=workspace, user=user, now=now)
+    run.name, run.tags, run.batch_size = asked.name, list(asked.tags), call.inputs.batch_size
+    run.depends_on = list(asked.depends_on)
+    outlook = dependencies.outlook(run, standings)
+    status = _decide(run, call.inputs, call.parameter_problems, outlook, start_after=asked.start_after, now=now)
+    waits_for = () if status == RunStatus.INVALID else outlook.unmet
+    callback = call.callback.of(run) if call.callback else None
+    return PreparedRun(run, call.inputs, status, call.limits, waits_for, callback)
+
+
+def find_open(action_name: str, mode: str) -> tuple[ActionDefinition, Action]:
+    """Return the code and the row of an action that may be launched in `mode`, one of `actions.options.MODES`.
+
+    Raises:
+        NotFound: there is no such action.
+        Conflict: it is switched off, or does not run in this mode.
+    """
+    definition, action = catalogue.find(action_name)
+    check_open(definition, action, mode)
+    return definition, action
+
+
+def check_async(definition: ActionDefinition, action: Action, asked: AsyncLaunch) -> CheckedCall:
+    """Check the parameters, the callback and the inputs of an async launch, and pack these.
+
+    Raises:
+        BadInput: there are no inputs or too many; with `reject`, one does not fit; or its callback may not be made.
+        BadParameters: they are too large; with `reject`, they do not fit.
+    """
+    _check_count(asked.inputs)
+    check_parameters_size(asked.parameters)
+    called_back = asked.callback.check() if asked.callback else None
+    problems = parameter_problems(definition, asked.parameters)
     if problems and asked.on_invalid == REJECT:
-        raise _parameters_refused(problems)
+        raise parameters_refused(problems)
     limits = catalogue.limits(definition, action)
     batch_size = asked.batch_size or inputs.default_batch_size(len(asked.inputs), definition, limits)
     prepared = inputs.prepare(asked.inputs, definition, batch_size=batch_size)
     if prepared.invalid_count and asked.on_invalid == REJECT:
-        raise _rejected(prepared)
-    run = _run(action, asked, ExecutionMode.ASYNC, workspace=workspace, user=user, now=now)
-    run.name, run.tags, run.batch_size = asked.name, list(asked.tags), batch_size
-    run.depends_on = list(asked.depends_on)
-    outlook = dependencies.outlook(run, standings)
-    status = _decide(run, prepared, problems, outlook, start_after=asked.start_after, now=now)
-    waits_for = () if status == RunStatus.INVALID else outlook.unmet
-    return PreparedRun(run, prepared, status, limits, waits_for, called_back.of(run) if called_back else None)
+        raise inputs_refused(prepared)
+    return CheckedCall(action, limits, prepared, problems, called_back)
 
 
 def prepare_live(
@@ -170,8 +204,7 @@ def prepare_live(
         BadParameters: the parameters do not fit, or are too large.
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
-    definition, action = catalogue.find(action_name)
-    _check_open(definition, action, "live")
+    definition, action = find_open(action_name, "live")
     if action.paused:
         raise Unavailable(
             f"The action '{action.name}' is paused. Try again later, or launch it async: such a run waits.",
@@ -182,10 +215,10 @@ def prepare_live(
     if limits.rate:
         _check_rate(action, limits.rate, now=now)
     quotas.check_one_more(workspace)
-    _check_parameters_size(asked.parameters)
-    problems = _parameter_problems(definition, asked.parameters)
+    check_parameters_size(asked.parameters)
+    problems = parameter_problems(definition, asked.parameters)
     if problems:
-        raise _parameters_refused(problems)
+        raise parameters_refused(problems)
     prepared = inputs.prepare([asked.input], definition, batch_size=1)
     if prepared.invalid_count:
         raise _input_refused(prepared)
@@ -214,12 +247,14 @@ def _run(action: Action, asked: Launch, mode: ExecutionMode, *, workspace: Works
     )
 
 
-def _check_open(definition: ActionDefinition, action: Action, mode: str) -> None:
+def check_open(definition: ActionDefinition, action: Action, mode: str) -> None:
+    """Raise `Conflict` where the action is switched off, or does not run in `mode`, one of `actions.options.MODES`."""
     if not action.enabled:
         raise Conflict(f"The action '{action.name}' is switched off.", {"action_name": action.name, "enabled": False})
     if mode not in definition.modes:
         raise Conflict(
-            f"The action '{action.name}' does not run {mode}; its modes are {', '.join(definition.modes)}.",
+            f"The action '{action.name}' does not run {'on schedules' if mode == 'schedule' else mode};"
+            f" its modes are {', '.join(definition.modes)}.",
             {"action_name": action.name, "modes": list(definition.modes)},
         )
 
@@ -248,7 +283,8 @@ def _check_count(values: Sequence[Any]) -> None:
         )
 
 
-def _check_parameters_size(parameters: Mapping[str, Any]) -> None:
+def check_parameters_size(parameters: Mapping[str, Any]) -> None:
+    """Raise `BadParameters` for parameters that are too large."""
     limit = settings.RUNYARD_MAX_PARAMETERS_BYTES
     size = len(to_json(parameters))
     if size > limit:
@@ -258,7 +294,8 @@ def _check_parameters_size(parameters: Mapping[str, Any]) -> None:
         )
 
 
-def _parameter_problems(definition: ActionDefinition, parameters: Mapping[str, Any]) -> list[Problem]:
+def parameter_problems(definition: ActionDefinition, parameters: Mapping[str, Any]) -> list[Problem]:
+    """Return why the action does not take these parameters; nothing where it does."""
     try:
         rest, _ = definition.split_max_results(parameters)
     except BadParameters:
@@ -266,7 +303,8 @@ def _parameter_problems(definition: ActionDefinition, parameters: Mapping[str, A
     return definition.check_parameters(rest) or []
 
 
-def _parameters_refused(problems: list[Problem]) -> BadParameters:
+def parameters_refused(problems: list[Problem]) -> BadParameters:
+    """Return the error for parameters that the action does not take."""
     return BadParameters(f"parameters: {describe(problems)}", {"problems": problems})
 
 
@@ -279,7 +317,8 @@ def _input_refused(prepared: PreparedInputs) -> BadInput:
     )
 
 
-def _rejected(prepared: PreparedInputs) -> BadInput:
+def inputs_refused(prepared: PreparedInputs) -> BadInput:
+    """Return the error for inputs of which some do not fit the action: the first hundred of these, by index."""
     first = prepared.refused[0]
     return BadInput(
         f"inputs[{first['index']}]: {describe(first['problems'])}. "

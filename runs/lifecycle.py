@@ -105,7 +105,9 @@ def _is_called_back(target: RunStatus, by: By) -> bool:
     return target in TERMINAL or (target == S.STOPPED and by.actor == Actor.SYSTEM)
 
 
-def born(run: Run, status: RunStatus, *, now: datetime, by: By, reason: str = "") -> list[RunTransition]:
+def born(
+    run: Run, status: RunStatus, *, now: datetime, by: By, reason: str = "", why_created: str = "launched"
+) -> list[RunTransition]:
     """Set the status a new run is stored with and return its first timeline rows, not yet saved.
 
     A run is stored as CREATED and moves on in the same transaction, so one INSERT carries where it ends up.
@@ -114,7 +116,7 @@ def born(run: Run, status: RunStatus, *, now: datetime, by: By, reason: str = ""
         raise ValueError(f"a run cannot begin as {status}")
     run.status = status
     created = RunTransition(
-        run=run, at=now, from_status=None, to_status=S.CREATED, actor=by.actor, actor_uid=by.uid, reason="launched"
+        run=run, at=now, from_status=None, to_status=S.CREATED, actor=by.actor, actor_uid=by.uid, reason=why_created
     )
     moved = RunTransition(run=run, at=now, from_status=S.CREATED, to_status=status, actor=Actor.SYSTEM, reason=reason)
     return [created, moved]

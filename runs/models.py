@@ -74,6 +74,7 @@ class InputSet(models.Model):
     input_count = models.PositiveIntegerField()
     invalid_count = models.PositiveIntegerField(default=0)
     stored_bytes = models.BigIntegerField(default=0)
+    is_kept = models.BooleanField(default=False, db_default=False, help_text="A schedule has it, with or without runs.")
     created_at = models.DateTimeField(auto_now_add=True)
 
 

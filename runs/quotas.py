@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from django.conf import settings
+from collections.abc import Collection
+from dataclasses import dataclass
 
+from django.conf import settings
+from django.db.models import Count
+
+from rest.errors import LimitReached
 from runs.models import Run
 from runs.stored_bytes import stored_bytes
 from workspaces import quotas
@@ -32,3 +37,34 @@ def check_one_more(workspace: Workspace) -> None:
     """
     for quota in (UNFINISHED_RUNS, STORED_BYTES):
         quotas.check(quota, workspace)
+
+
+@dataclass(slots=True)
+class Room:
+    """How many runs more a workspace may begin: for who begins many, and asks before each."""
+
+    unfinished: int
+    refusal: LimitReached | None = None
+
+    def take(self) -> LimitReached | None:
+        """Take the place of one run, or return why there is none."""
+        limit = UNFINISHED_RUNS.limit()
+        if self.refusal is None and limit is not None and self.unfinished >= limit:
+            self.refusal = quotas.refusal(UNFINISHED_RUNS, limit=limit, used=self.unfinished)
+        if self.refusal is None:
+            self.unfinished += 1
+        return self.refusal
+
+
+def rooms(workspace_ids: Collection[int]) -> dict[int, Room]:
+    """Return how much room each workspace has now."""
+    unfinished = Run.objects.filter(workspace__in=workspace_ids).unfinished()
+    counts = dict(unfinished.values_list("workspace").annotate(Count("pk")))
+    found = {pk: Room(counts.get(pk, 0)) for pk in workspace_ids}
+    if STORED_BYTES.limit() is not None:
+        for workspace in Workspace.objects.filter(pk__in=workspace_ids):
+            try:
+                quotas.check(STORED_BYTES, workspace)
+            except LimitReached as error:
+                found[workspace.pk].refusal = error
+    return found

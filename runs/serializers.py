@@ -32,7 +32,8 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=255)]
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """Return an object without what is null in it: clients made from a schema send null for what they leave out."""
     return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
 
 
@@ -62,17 +63,22 @@ class CallbackBody(StrictBody):
         return AskedCallback(url=self.url, headers=self.headers, on=self.on, per=self.per)
 
 
-class AsyncBody(LaunchBody):
-    """The body of an async launch."""
+class ManyInputsBody(LaunchBody):
+    """The fields of a launch on many inputs, now or on a schedule."""
 
     inputs: list[Any]
-    callback: Annotated[CallbackBody | None, BeforeValidator(_without_nulls)] = None
+    callback: Annotated[CallbackBody | None, BeforeValidator(without_nulls)] = None
     name: str = Field(default="", max_length=255)
     tags: list[Tag] = Field(default=[], max_length=20)
-    depends_on: Annotated[list[Uid], AfterValidator(_once_each)] = Field(default=[], max_length=20)
-    start_after: Time | None = None
     batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
     on_invalid: Literal["skip", "reject"] = "skip"
+
+
+class AsyncBody(ManyInputsBody):
+    """The body of an async launch."""
+
+    depends_on: Annotated[list[Uid], AfterValidator(_once_each)] = Field(default=[], max_length=20)
+    start_after: Time | None = None
 
 
 class ResumeBody(StrictBody):
@@ -102,9 +108,9 @@ def read_live_body(body: Any) -> LiveLaunch:
     """
     if not isinstance(body, dict):
         raise BadInput("The body is a JSON object with the field `input`.", {"field": ""})
-    _refuse_mistaken(body, MISTAKEN_IN_LIVE)
-    _refuse_unknown(body, LiveBody, "a live call")
-    read = _read(body, LiveBody)
+    refuse_mistaken(body, MISTAKEN_IN_LIVE)
+    refuse_unknown(body, LiveBody, "a live call")
+    read = read_fields(body, LiveBody)
     return LiveLaunch(**{name: getattr(read, name) for name in LiveBody.model_fields})
 
 
@@ -117,13 +123,11 @@ def read_async_body(body: Any, *, now: datetime) -> AsyncLaunch:
     """
     if not isinstance(body, dict):
         raise BadInput("The body is a JSON object with the field `inputs`.", {"field": ""})
-    _refuse_mistaken(body, MISTAKEN_IN_ASYNC)
-    if not body.get("inputs") and not isinstance(body.get("inputs"), list):
-        raise BadInput("inputs: an array of 1 or more inputs is required.", {"field": "inputs"})
-    _refuse_unknown(body, AsyncBody, "an async launch", also=MISTAKEN_IN_ASYNC)
-    if isinstance(body.get("callback"), dict):
-        _refuse_unknown(body["callback"], CallbackBody, "a callback", within="callback.")
-    read = _read(body, AsyncBody)
+    refuse_mistaken(body, MISTAKEN_IN_ASYNC)
+    require_inputs(body)
+    refuse_unknown(body, AsyncBody, "an async launch", also=MISTAKEN_IN_ASYNC)
+    refuse_unknown_in_callback(body)
+    read = read_fields(body, AsyncBody)
     if read.start_after and read.start_after > now + FARTHEST_START:
         latest = rfc3339(now + FARTHEST_START)
         raise BadInput(
@@ -141,20 +145,28 @@ def read_resume_body(body: Any) -> FailedInputs:
     """
     if not isinstance(body, dict):
         raise BadInput('The body is {"action": "resume"}, or left out.', {"field": ""})
-    _refuse_unknown(body, ResumeBody, "a resume")
-    read = _read(body, ResumeBody)
+    refuse_unknown(body, ResumeBody, "a resume")
+    read = read_fields(body, ResumeBody)
     return FailedInputs(frozenset(read.indexes), frozenset(read.error_labels))
 
 
-def _refuse_mistaken(body: dict[str, Any], mistaken: Mapping[str, str]) -> None:
+def require_inputs(body: dict[str, Any]) -> None:
+    """Raise `BadInput` for a body without `inputs`."""
+    if not body.get("inputs") and not isinstance(body.get("inputs"), list):
+        raise BadInput("inputs: an array of 1 or more inputs is required.", {"field": "inputs"})
+
+
+def refuse_mistaken(body: dict[str, Any], mistaken: Mapping[str, str]) -> None:
+    """Raise `BadInput` for a field that another endpoint takes; `mistaken` says which."""
     for name, reason in mistaken.items():
         if body.get(name) is not None:
             raise BadInput(f"{name}: {reason}.", {"field": name})
 
 
-def _refuse_unknown(
+def refuse_unknown(
     body: dict[str, Any], model: type[StrictBody], what: str, *, also: Collection[str] = (), within: str = ""
 ) -> None:
+    """Raise `BadInput` for a field that the body of `what` does not have, naming those it has."""
     allowed = sorted(model.model_fields)
     for name in body:
         if name not in allowed and name not in also:
@@ -164,9 +176,23 @@ def _refuse_unknown(
             )
 
 
-def _read(body: dict[str, Any], model: type[Body]) -> Body:
+def refuse_unknown_in_callback(body: dict[str, Any]) -> None:
+    """Raise `BadInput` for a field that the `callback` of a launch does not have."""
+    if isinstance(body.get("callback"), dict):
+        refuse_unknown(body["callback"], CallbackBody, "a callback", within="callback.")
+
+
+def read_fields(body: dict[str, Any], model: type[Body], *, keep_nulls: bool = False) -> Body:
+    """Return the fields of a body. One that is null is as if it were absent, but for those of `NEVER_NULL`.
+
+    With `keep_nulls` null is a value as any other.
+
+    Raises:
+        BadInput: a field is not what it takes.
+        BadParameters: `parameters` is not an object.
+    """
     # Clients made from a schema send null for what they leave out.
-    present = {name: value for name, value in body.items() if value is not None or name in NEVER_NULL}
+    present = {name: value for name, value in body.items() if keep_nulls or value is not None or name in NEVER_NULL}
     try:
         return model.model_validate(present)
     except ValidationError as error:

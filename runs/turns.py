@@ -6,7 +6,7 @@ the sweep sets right (`restore_lost_ready_runs`, `drop_stale_ready_runs`).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from django.db import connection
 from django.db.models import Exists, OuterRef
@@ -71,6 +71,44 @@ def make_ready(run_id: int, workspace_id: int, action_id: int) -> None:
     """Put a run that has a ready batch in line: after its workspace's others, at its workspace's turn among all."""
     with connection.cursor() as cursor:
         cursor.execute(_MAKE_READY, {"run": run_id, "workspace": workspace_id, "action": action_id})
+
+
+_MAKE_ALL_READY = """
+WITH virtual_time AS (
+    SELECT COALESCE(max(served_turn), 0) AS now FROM runs_workspaceturn
+), wanted AS (
+    SELECT run_id, workspace_id, action_id,
+           row_number() OVER (PARTITION BY workspace_id ORDER BY place) AS place,
+           count(*) OVER (PARTITION BY workspace_id) AS among
+      FROM unnest(%(runs)s::bigint[], %(workspaces)s::bigint[], %(actions)s::bigint[])
+           WITH ORDINALITY AS run (run_id, workspace_id, action_id, place)
+), workspace AS (
+    INSERT INTO runs_workspaceturn AS own (workspace_id, last_turn, served_turn)
+    SELECT DISTINCT wanted.workspace_id, virtual_time.now + wanted.among, 0 FROM wanted, virtual_time
+     ORDER BY wanted.workspace_id
+    ON CONFLICT (workspace_id) DO UPDATE SET last_turn =
+        GREATEST(own.last_turn + EXCLUDED.last_turn - (SELECT now FROM virtual_time), EXCLUDED.last_turn)
+    RETURNING workspace_id, last_turn
+)
+INSERT INTO runs_readyrun (run_id, workspace_id, action_id, turn)
+SELECT run_id, workspace_id, action_id, workspace.last_turn - wanted.among + wanted.place
+  FROM wanted JOIN workspace USING (workspace_id)
+ON CONFLICT (run_id) DO UPDATE SET waiting_since = clock_timestamp()
+"""
+
+
+def make_all_ready(runs: Sequence[Run]) -> None:
+    """Put many runs that have a ready batch in line as `make_ready` does one, in their order.
+
+    Workspaces are locked in one order, so that two of these at once do not deadlock.
+    """
+    names = {
+        "runs": [run.pk for run in runs],
+        "workspaces": [run.workspace_id for run in runs],
+        "actions": [run.action_id for run in runs],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_MAKE_ALL_READY, names)
 
 
 def make_unready(run_id: int) -> None:

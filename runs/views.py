@@ -75,14 +75,15 @@ class AsyncLaunchView(ApiView):
         if first is None:
             caller = caller_of(request)
             prepared = launch.prepare_async(action_name, asked, workspace=caller.workspace, user=caller.user, now=now)
-            first = idempotency.once(claim, lambda: _launched(prepared.store()))
+            first = idempotency.once(claim, lambda: launched(prepared.store()))
             if not first.is_replay:
                 prepared.ring()
         headers = {**first.headers, **idempotency.replay_headers(first.is_replay)}
         return Response(RawJSON(first.body), status=first.status_code, headers=headers)
 
 
-def _launched(run: Run) -> FirstAnswer:
+def launched(run: Run) -> FirstAnswer:
+    """Return the answer to whoever launched a run on many inputs."""
     body = dumps(LaunchedRunSerializer(run).data)
     return FirstAnswer(run.uid, 202, {"Location": f"/v1/runs/{run.uid}"}, body)
 

@@ -60,6 +60,7 @@ def test_no_side_effects_hide_in_save_or_in_model_signals(path):
 STATUS_WRITERS = {
     "runs_run": "runs/lifecycle.py",
     "runs_batch": "runs/dispatch.py",
+    "schedules_schedule": "schedules/lifecycle.py",
     "webhooks_callback": "webhooks/dispatch.py",
     "webhooks_receiver": "webhooks/receivers.py",
 }

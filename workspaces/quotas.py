@@ -61,7 +61,12 @@ def check(quota: Quota, workspace: Workspace) -> None:
     used = quota.used(workspace)
     if used < limit:
         return
-    raise LimitReached(
+    raise refusal(quota, limit=limit, used=used)
+
+
+def refusal(quota: Quota, *, limit: int, used: int) -> LimitReached:
+    """Return the error that one more is refused with."""
+    return LimitReached(
         f"The workspace has {used:,} {quota.name.replace('_', ' ')} of the {limit:,} it may have ({quota.setting}).",
         {"limit": limit, "used": used, "setting": quota.setting},
         headers={"Retry-After": str(RETRY_AFTER_S)},

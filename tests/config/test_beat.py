@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
+from django.db import connection, transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from config import beat
 from config.beat import Scheduler
 from config.celery import app
 
@@ -41,3 +46,52 @@ def test_what_staff_switched_off_stays_off() -> None:
     PeriodicTask.objects.filter(name=SWEEP).update(enabled=False)
     assert SWEEP not in start().schedule
     assert not PeriodicTask.objects.get(name=SWEEP).enabled
+
+
+@pytest.fixture
+def no_rows() -> Iterator[None]:
+    """As in an installation that has just been migrated."""
+    PeriodicTask.objects.all().delete()
+    IntervalSchedule.objects.all().delete()
+    return
+
+
+def test_two_that_start_at_once_make_the_rows_once(no_rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    starters = 4
+    ready = threading.Barrier(starters)
+
+    def start_at_once() -> set[str]:
+        try:
+            ready.wait(30)
+            return set(start().schedule)
+        finally:
+            connection.close()
+
+    for _ in range(3):
+        with ThreadPoolExecutor(starters) as pool:
+            started = [pool.submit(start_at_once) for _ in range(starters)]
+            assert [one.result(timeout=60) for one in started] == [set(settings.CELERY_BEAT_SCHEDULE)] * starters
+        assert PeriodicTask.objects.count() == len(settings.CELERY_BEAT_SCHEDULE)
+        seconds = sorted(int(entry["schedule"]) for entry in settings.CELERY_BEAT_SCHEDULE.values())
+        assert list(IntervalSchedule.objects.order_by("every").values_list("every", flat=True)) == sorted(set(seconds))
+        PeriodicTask.objects.all().delete()
+        IntervalSchedule.objects.all().delete()
+
+
+def test_an_error_while_rows_are_made_leaves_none(no_rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scheduler itself would log it, and go on without the task."""
+    wrong = {"Broken": {"task": "runs.sweep", "schedule": "not a schedule"}}
+    entries = {**settings.CELERY_BEAT_SCHEDULE, **wrong}
+    with pytest.raises(AttributeError, match="str"):
+        beat.make_rows(entries, app=app)
+    assert not PeriodicTask.objects.exists()
+    assert transaction.get_connection().in_atomic_block is False
+
+
+def test_every_task_has_an_end_to_its_waiting(no_rows: None) -> None:
+    """So an hour without workers leaves no flood of old ticks behind."""
+    start()
+    for row in PeriodicTask.objects.all():
+        assert row.expire_seconds is not None, row.name
+        assert row.expire_seconds <= 60, row.name
+        assert (row.queue in ("system", "webhooks"), row.enabled) == (True, True), row.name

@@ -31,7 +31,7 @@ from runs.chunks import DoneBits, pack_json, pack_lines
 from runs.models import Run
 from tests.factories import Api, Member, counts, inputs_of, launch, member, outputs_of, reread, work
 
-OURS = {"actions", "config", "runs", "webhooks", "workspaces"}
+OURS = {"actions", "config", "runs", "schedules", "webhooks", "workspaces"}
 PREVIOUS = ("runs", "0004_careful")
 """What the previous version had. Any later one is between this and the newest."""
 
@@ -216,7 +216,13 @@ def test_requests_are_told_to_come_again_until_it_is_migrated(previous_database:
     ready = Client().get("/readyz")
     told = ready.json()["database"]
     assert (ready.status_code, told["ok"], told["error"]) == (503, False, "MigrationsPending")
-    assert told["migrations"] == ["runs.0005_waiting", "runs.0006_run_ended", "runs.0007_callbacks"]
+    assert told["migrations"] == [
+        "runs.0005_waiting",
+        "runs.0006_run_ended",
+        "runs.0007_callbacks",
+        "runs.0008_kept_inputs",
+        "schedules.0001_schedules",
+    ]
 
     migrate()
     assert [calls[0]().status_code, calls[1]().status_code] == [200, 202]

@@ -57,7 +57,7 @@ def test_max_results_that_is_no_positive_integer_makes_the_run_invalid(api: Api)
     )
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 def test_a_health_check_takes_no_other_method(path: str) -> None:
     from django.test import Client
 

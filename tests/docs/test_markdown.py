@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs import markdown
 
-ROOMS = ("config", "runs", "actions", "webhooks", "workspaces", "rest", "egress", "devstack")
+ROOMS = ("config", "schedules", "runs", "actions", "webhooks", "workspaces", "rest", "egress", "devstack")
 FILES = markdown.files()
 IDS = [str(file.relative_to(markdown.PROJECT)) for file in FILES]
 CODE = re.compile(r"`([^`\n]+)`")

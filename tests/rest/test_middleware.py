@@ -21,7 +21,7 @@ def through(path: str, answer: HttpResponse) -> HttpResponse:
     return response
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/runs/x", "/healthz", "/readyz"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/runs/x", "/healthz", "/readyz", "/metrics"])
 @pytest.mark.parametrize(
     ("status", "told", "label"),
     [

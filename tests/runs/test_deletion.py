@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.db import transaction
 from django.utils import timezone
 
 from actions import ActionDefinition
@@ -114,9 +115,51 @@ def test_inputs_that_others_have_stay(acme: Member, double: ActionDefinition) ->
     assert InputChunk.objects.filter(input_set=first.input_set_id).count() == 2
     deletion.delete(second)
     assert not InputSet.objects.filter(pk=first.input_set_id).exists()
-    Run.objects.filter(pk=due.pk).update(schedule_uid=uuid.uuid4())
+    InputSet.objects.filter(pk=due.input_set_id).update(is_kept=True)
     deletion.delete(due)
-    assert InputSet.objects.filter(pk=due.input_set_id).exists()  # the schedule's, which comes due again
+    assert InputChunk.objects.filter(input_set=due.input_set_id).count() == 2  # the schedule's, which comes due again
+    deletion.let_go_of_inputs(due.input_set_id)
+    assert not InputSet.objects.filter(pk=due.input_set_id).exists()
+
+
+def test_inputs_that_a_schedule_lets_go_of_stay_with_its_runs(acme: Member, double: ActionDefinition) -> None:
+    run = cancel(launch("double", numbers(3), by=acme, batch_size=2), acme)
+    InputSet.objects.update(is_kept=True)
+    deletion.let_go_of_inputs(run.input_set_id)
+    assert [one["input_data"] for one in inputs_of(run)] == numbers(3)
+    deletion.delete(run)
+    assert not InputSet.objects.exists()
+    assert not InputChunk.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_has_inputs_last_frees_them(
+    acme: Member, double: ActionDefinition, side_by_side: Callable[..., list[Any]]
+) -> None:
+    """Each sees the others still there unless they look one after the other."""
+    for _ in range(5):
+        first, second = (cancel(launch("double", numbers(3), by=acme, batch_size=2), acme) for _ in range(2))
+        shared, own = first.input_set_id, second.input_set_id
+        Run.objects.filter(pk=second.pk).update(input_set=shared)
+        InputSet.objects.filter(pk=shared).update(is_kept=True)
+        Batch.objects.filter(run=second).delete()
+        together = threading.Barrier(3)
+
+        def let_go(input_set_id: int = shared, together: threading.Barrier = together) -> None:
+            with transaction.atomic():
+                together.wait(30)
+                deletion.let_go_of_inputs(input_set_id)
+                time.sleep(0.05)  # the others look before this is committed
+
+        def delete(run: Run, together: threading.Barrier = together) -> None:
+            with transaction.atomic():
+                together.wait(30)
+                deletion.delete(run)
+                time.sleep(0.05)
+
+        side_by_side(let_go, lambda one=first: delete(one), lambda one=second: delete(one))
+        assert not InputSet.objects.exclude(pk=own).exists()
+        InputSet.objects.all().delete()
 
 
 def test_the_idempotency_key_is_free_again(acme: Member, double: ActionDefinition) -> None:

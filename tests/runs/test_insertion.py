@@ -1,4 +1,4 @@
-"""Rows that refer to one another, stored in one statement as `save` would store them one by one."""
+"""Rows stored in one statement, or with COPY, as `save` would store them one by one."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
-from runs.insertion import insert_together
-from runs.models import InputChunk, InputSet, Run, RunProgress
+from runs.insertion import copy, give_ids, insert_together
+from runs.models import InputChunk, InputSet, Run, RunProgress, RunTransition
 from tests.factories import Member, launch, numbers
 
 NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
@@ -35,23 +35,25 @@ def template(acme: Member, double: Any) -> Run:
     return launch("double", numbers(1), by=acme)
 
 
+VALUES = {
+    "name": "O'Reilly % \\ \t\n\u2603",
+    "tags": ["a", "b,c", "{}", '"', "\\N"],
+    "parameters": {"z": 1, "a": [None, True, "'"], "": "\\t\t\n"},
+    "last_error": None,
+    "identity_ids": ["x"],
+    "postponed_until": None,
+}
+
+
 def test_they_come_back_as_they_went_in(acme: Member, template: Run) -> None:
     input_set = InputSet(workspace=acme.workspace, input_count=1)
-    values = {
-        "name": "O'Reilly % \\ \u2603",
-        "tags": ["a", "b,c", "{}", '"'],
-        "parameters": {"z": 1, "a": [None, True, "'"]},
-        "last_error": None,
-        "identity_ids": ["x"],
-        "postponed_until": None,
-    }
-    run = run_of(acme, template, input_set=input_set, **values)
+    run = run_of(acme, template, input_set=input_set, **VALUES)
     chunk = InputChunk(input_set=input_set, first_index=0, input_count=1, inputs=b"\x00\xff'%s", custom_data=None)
     progress = RunProgress(run=run, input_count=1, remaining=1)
     insert_together([input_set, run, progress, chunk])
     found = Run.objects.with_progress().get(pk=run.pk)
-    assert {name: getattr(found, name) for name in values} == values
-    assert list(found.parameters) == ["z", "a"]
+    assert {name: getattr(found, name) for name in VALUES} == VALUES
+    assert list(found.parameters) == ["z", "a", ""]
     assert (found.uid, found.input_set_id, found.created_at) == (run.uid, input_set.pk, NOW)
     assert (found.progress.remaining, found.progress.epoch) == (1, 0)
     stored = InputChunk.objects.get(input_set=input_set)
@@ -79,3 +81,24 @@ def test_all_or_nothing(acme: Member, template: Run, transactional_db: None) -> 
     with pytest.raises(IntegrityError):
         insert_together([input_set, run_of(acme, template, input_set=input_set, uid=template.uid)])
     assert InputSet.objects.count() == before
+
+
+def test_many_come_back_as_they_went_in(acme: Member, template: Run) -> None:
+    runs = [run_of(acme, template, input_set=template.input_set, **values) for values in (VALUES, {"tags": []})]
+    give_ids(runs)
+    copy(runs)
+    copy([RunTransition(run=run, at=NOW, to_status="CREATED", actor="system", reason="\\.") for run in runs])
+    first, second = Run.objects.filter(pk__in=[run.pk for run in runs]).order_by("pk")
+    assert {name: getattr(first, name) for name in VALUES} == VALUES
+    assert list(first.parameters) == ["z", "a", ""]
+    assert (first.uid, first.created_at, second.tags, second.depends_on) == (runs[0].uid, NOW, [], [])
+    assert (second.last_error, second.parameters, second.name) == (None, {}, "")
+    assert [run.transitions.get().reason for run in (first, second)] == ["\\."] * 2
+    runs[1].name = "changed"
+    runs[1].save()  # an UPDATE: it is known to be stored
+    assert Run.objects.get(pk=second.pk).name == "changed"
+    assert launch("double", numbers(1), by=acme).pk > second.pk  # their ids are taken
+
+
+def test_nothing_is_copied() -> None:
+    copy([])

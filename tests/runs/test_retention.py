@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -135,7 +134,7 @@ def test_one_that_cannot_be_deleted_is_not_in_the_way(
 
 def test_inputs_of_a_schedule_stay(acme: Member, double: ActionDefinition) -> None:
     shared, fired = ended(2, acme)
-    Run.objects.filter(pk=fired.pk).update(schedule_uid=uuid.uuid4())
+    InputSet.objects.filter(pk=fired.input_set_id).update(is_kept=True)
     assert retention.prune() == 2
     assert list(InputSet.objects.values_list("pk", flat=True)) == [fired.input_set_id]
     assert InputChunk.objects.filter(input_set=fired.input_set_id).count() == 2

@@ -71,15 +71,15 @@ def _unleash(
     launcher.start()
     live.start()
     try:
-        _bring_about(plan, installation, report, say)
-        _tend(installation, lambda: launcher.is_done, DRAIN_S)
+        bring_about(plan, installation, report, say)
+        tend(installation, lambda: launcher.is_done, DRAIN_S)
         live.end()
         if not launcher.is_done:
             report.wrong.append(f"only {len(launcher.accepted)} of {len(plan.launches)} launches were accepted")
         runs = [{"uid": uid} for uid in launcher.accepted]
-        _tend(installation, lambda: _have_ended(installation, runs), DRAIN_S)
+        tend(installation, lambda: _have_ended(installation, runs), DRAIN_S)
         waiting = list(launcher.calling_back)
-        _tend(installation, lambda: _have_been_told(installation, receiver, waiting), DRAIN_S)
+        tend(installation, lambda: _have_been_told(installation, receiver, waiting), DRAIN_S)
     finally:
         launcher.end()
         live.end()
@@ -107,7 +107,7 @@ def _callback_to(receiver: Receiver) -> Callable[[int, int], Any]:
     return callback
 
 
-def _bring_about(plan: Plan, installation: Installation, report: Report, say: Callable[[str], None]) -> None:
+def bring_about(plan: Plan, installation: Installation, report: Report, say: Callable[[str], None]) -> None:
     """Begin each fault at its time, or where the machine is slow when its victim is up and has the last one over."""
     began = time.monotonic()
     waiting = deque(sorted(plan.faults, key=lambda fault: fault.at_s))
@@ -139,7 +139,7 @@ def _begin(
     return effect, fault.kind.act(installation, fault.victim, fault.number)
 
 
-def _tend(installation: Installation, is_done: Callable[[], bool], seconds: float) -> None:
+def tend(installation: Installation, is_done: Callable[[], bool], seconds: float) -> None:
     """Start again what ends, until `is_done()` or the time is over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

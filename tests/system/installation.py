@@ -121,6 +121,14 @@ class Installation:
         self._commands[name] = self._commands[like].replace("@%h", f"@{name}")
         self._own_environments[name] = environment
 
+    def remove(self, name: str) -> None:
+        """Kill a process that was added, and forget it."""
+        if self.is_up(name):
+            self.kill(name)
+        self._running.pop(name, None)
+        self._restart_at.pop(name, None)
+        del self._commands[name]
+
     def _spawn(self, name: str) -> None:
         self._restart_at.pop(name, None)
         with open(self.log(name), "ab") as log:

@@ -50,6 +50,7 @@ def test_the_workspace_with_what_it_may_and_holds(acme: Member, other: Member, a
             "rate_limit": "100/s",
             "api_keys": 1_000,
             "unfinished_runs": 10_000,
+            "schedules": 10_000,
             "stored_bytes": None,
             "body_bytes": 64 * 1024 * 1024,
             "inputs_per_run": 100_000,
@@ -62,7 +63,12 @@ def test_the_workspace_with_what_it_may_and_holds(acme: Member, other: Member, a
             "callback_headers": 20,
             "callback_header_bytes": 8 * 1024,
         },
-        "usage": {"api_keys": 1, "unfinished_runs": 1, "stored_bytes": InputSet.objects.get().stored_bytes},
+        "usage": {
+            "api_keys": 1,
+            "unfinished_runs": 1,
+            "stored_bytes": InputSet.objects.get().stored_bytes,
+            "schedules": 0,
+        },
     }
 
 
@@ -193,8 +199,8 @@ def test_a_query_that_cannot_be(api: Api, path: str, parameter: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "queries"),
-    # Each: the key, its use, the count, the rows; the workspace counts its two quotas besides.
-    [("/v1/workspaces", 7), ("/v1/workspaces/members", 4), (KEYS, 4)],
+    # Each: the key, its use, the count, the rows; the workspace counts its three quotas besides.
+    [("/v1/workspaces", 8), ("/v1/workspaces/members", 4), (KEYS, 4)],
 )
 def test_a_list_asks_no_more_for_more_rows(
     acme: Member, api: Api, path: str, queries: int, django_assert_num_queries: Any

@@ -1,0 +1,208 @@
+"""Schedules, as staff see them. No form changes one: its status moves in `schedules.lifecycle` only."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from runs.admin import ActionFilter
+from schedules import cron, due_times
+from schedules.clock import database_time
+from schedules.cron import BadCron
+from schedules.due_times import PreviewRow
+from schedules.lifecycle import ENDED
+from schedules.models import Fire, FireKind, Schedule, ScheduleStatus
+from schedules.zones import UnknownZone
+from workspaces.markup import json_block
+from workspaces.staff import BoundedChangeList, ReadOnlyAdmin, WorkspaceFilter
+
+BADGES: dict[str, str] = {
+    ScheduleStatus.ACTIVE: "moving",
+    ScheduleStatus.PAUSED: "mixed",
+    ScheduleStatus.COMPLETED: "good",
+    FireKind.FIRED: "good",
+    FireKind.TRIGGERED: "good",
+    FireKind.SKIPPED: "mixed",
+    FireKind.MISSED: "bad",
+}
+FIRES_SHOWN = 100
+DUE_TIMES_SHOWN = 10
+
+
+class ScheduleList(BoundedChangeList):
+    """The list leaves what may be large."""
+
+    def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Any]:
+        """Return the schedules asked for."""
+        return super().get_queryset(request, exclude_parameters).defer("parameters", "identity_ids", "last_error")
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(ReadOnlyAdmin):
+    """Schedules, the latest first; of one when it is due next, and what became of its due times."""
+
+    workspace_path = "workspace"
+    list_display = (
+        "action_name",
+        "shown_status",
+        "shown_when",
+        "next_execution_at",
+        "last_execution_at",
+        "missed_count",
+        "name",
+        "workspace",
+        "user",
+    )
+    list_select_related = ("workspace", "user")
+    list_filter = ("status", ActionFilter, WorkspaceFilter)
+    ordering = ("-id",)
+    sortable_by = ()
+    search_fields = ("name",)
+    search_help_text = "A uid, or a part of a name."
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    *("shown_uid", "action", "shown_status", "next_execution_at", "last_execution_at", "last_run"),
+                    *("missed_count", "shown_error"),
+                )
+            },
+        ),
+        (
+            "When",
+            {
+                "fields": (
+                    *("shown_cron", "timezone", "schedule_at", "starts_at", "ends_at", "rules"),
+                    *("created_at", "updated_at"),
+                )
+            },
+        ),
+        (
+            "What its runs begin with",
+            {"fields": ("workspace", "user", "name", "shown_tags", "inputs", "calls_back", "shown_parameters")},
+        ),
+    )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the class of the list."""
+        return ScheduleList
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return the schedules that the person signed in may see."""
+        return super().get_queryset(request).select_related("workspace", "user", "action", "input_set")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search by uid, or by name."""
+        try:
+            return queryset.filter(uid=UUID(search_term.strip())), False
+        except ValueError:
+            return super().get_search_results(request, queryset, search_term)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Add what is due next and what became of earlier due times to a schedule's page."""
+        schedule = context["original"]
+        fires = Fire.objects.filter(schedule=schedule).order_by("-id")[:FIRES_SHOWN]
+        lines = [{"row": fire, "badge": _badge(fire.kind), "run": _run_link(fire.run_uid)} for fire in fires]
+        context |= {"fires": lines, "fires_shown": FIRES_SHOWN, "due_times": _due_times(schedule)}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @admin.display(description="uid")
+    def shown_uid(self, schedule: Schedule) -> SafeString:
+        """Return what the API names the schedule by."""
+        return format_html('<code class="uid">{}</code>', schedule.uid)
+
+    @admin.display(description="status")
+    def shown_status(self, schedule: Schedule) -> SafeString:
+        """Return the status, in its colour."""
+        return _badge(schedule.status)
+
+    @admin.display(description="when")
+    def shown_when(self, schedule: Schedule) -> SafeString | str:
+        """Return the cron expression and its time zone; without one, that it fires once."""
+        if not schedule.cron:
+            return "once"
+        return format_html("<code>{}</code> {}", schedule.cron, schedule.timezone)
+
+    @admin.display(description="cron")
+    def shown_cron(self, schedule: Schedule) -> SafeString | str:
+        """Return the cron expression, and what it means."""
+        if not schedule.cron:
+            return "-"
+        try:
+            meaning = cron.read(schedule.cron).explanation
+        except BadCron as error:
+            meaning = str(error)
+        return format_html("<code>{}</code> {}", schedule.cron, meaning)
+
+    @admin.display(description="rules")
+    def rules(self, schedule: Schedule) -> str:
+        """Return what becomes of due times that get in the way of others, or were missed."""
+        return f"overlap {schedule.overlap}, catch_up {schedule.catch_up}"
+
+    @admin.display(description="last run")
+    def last_run(self, schedule: Schedule) -> SafeString | str:
+        """Return a link to the run that was launched last."""
+        return _run_link(schedule.last_run_uid)
+
+    @admin.display(description="error")
+    def shown_error(self, schedule: Schedule) -> SafeString | str:
+        """Return the schedule's error, whole."""
+        return json_block(schedule.last_error) if schedule.last_error else "-"
+
+    @admin.display(description="tags")
+    def shown_tags(self, schedule: Schedule) -> str:
+        """Return the tags of its runs."""
+        return ", ".join(schedule.tags) or "-"
+
+    @admin.display(description="inputs")
+    def inputs(self, schedule: Schedule) -> str:
+        """Return how many inputs each run has."""
+        kept = schedule.input_set
+        return f"{kept.input_count:,}" + (f", {kept.invalid_count:,} of them invalid" if kept.invalid_count else "")
+
+    @admin.display(description="calls back")
+    def calls_back(self, schedule: Schedule) -> str:
+        """Return where its runs call back: what a URL has behind its host may be a secret."""
+        if schedule.destination is None:
+            return "-"
+        return f"{schedule.destination.receiver.origin}, on {schedule.callback_on}, per {schedule.callback_per}"
+
+    @admin.display(description="parameters")
+    def shown_parameters(self, schedule: Schedule) -> SafeString:
+        """Return the parameters of its runs."""
+        return json_block(schedule.parameters)
+
+
+def _badge(status: str) -> SafeString:
+    return format_html('<span class="badge badge-{}">{}</span>', BADGES.get(status, "waiting"), status)
+
+
+def _run_link(uid: UUID | None) -> SafeString | str:
+    """Return a link that finds the run, which may have been deleted."""
+    if uid is None:
+        return "-"
+    path = f"{reverse('admin:runs_run_changelist')}?q={uid}"
+    return format_html('<a class="uid" href="{}">{}</a>', path, uid)
+
+
+def _due_times(schedule: Schedule) -> list[PreviewRow]:
+    """Return the next due times; of a paused schedule those it would have, and none of one that has ended."""
+    if schedule.status in ENDED:
+        return []
+    try:
+        return due_times.preview(schedule.timing, database_time(), DUE_TIMES_SHOWN)
+    except (UnknownZone, BadCron):
+        return []

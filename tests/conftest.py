@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from django.conf import settings
 
     settings.DATABASES  # noqa: B018  reads the settings now, which tells pytest-django that there are some
+    settings.WHITENOISE_AUTOREFRESH = True  # each test's client would read all static files first
 
     from django.test import TransactionTestCase
 

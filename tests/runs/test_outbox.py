@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -412,19 +411,12 @@ def test_what_a_cancel_holds_is_in_nobodys_way(api: Api, acme: Member, double: A
     assert api.client.delete(f"/v1/runs/{run.uid}").status_code == 204
 
 
-def test_retention_asks_nobody(acme: Member, double: ActionDefinition) -> None:
+def test_retention_waits_a_week_more_for_callbacks(acme: Member, double: ActionDefinition) -> None:
     run = launch("double", numbers(2), by=acme, callback=asked())
     work()
     callbacks._expand_next(run.pk)
-    later = timezone.now() + timedelta(days=1)
-    assert deletion.delete_old(run, ended_before=later)
+    assert not deletion.delete_old(run, ended_before=timezone.now() + timedelta(days=6))
+    assert Callback.objects.exists()
+    assert deletion.delete_old(run, ended_before=timezone.now() + timedelta(days=8))
     assert not Callback.objects.exists()
     assert not Destination.objects.exists()
-
-
-def test_the_destination_of_a_schedule_stays(acme: Member, double: ActionDefinition) -> None:
-    run = launch("double", numbers(2), by=acme, callback=asked())
-    Run.objects.update(schedule_uid=uuid.uuid4())
-    work()
-    deletion.delete(run, force=True)
-    assert Destination.objects.count() == 1

@@ -22,6 +22,7 @@ test: check ## the whole suite, on servers of its own
 
 chaos: .venv/.dev ## the long version of the tests that kill: some minutes, with a seed that CHAOS_SEED=N repeats
 	@.venv/bin/python -m tests.system.chaos
+	@.venv/bin/python -m pytest -q -m long tests/system
 	@.venv/bin/python -m pytest -q --hypothesis-profile=long tests/runs/test_life_of_runs.py
 
 check: .venv/.dev ## style, types and the import contract

@@ -32,6 +32,7 @@ def test_a_schedule_of_faults(pair: Installation) -> None:
     assert {effect.fault.kind for effect in report.effects} == set(PROCESS_KINDS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "victim"),
     [

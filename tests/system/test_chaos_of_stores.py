@@ -20,6 +20,7 @@ def test_a_schedule_of_faults(pair: Installation) -> None:
     assert {effect.fault.kind for effect in report.effects} == set(STORE_KINDS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", STORE_KINDS, ids=lambda kind: kind.name)
 def test_one_fault(pair: Installation, kind: Kind) -> None:
     report = chaos.unleash(make_plan_of_one(kind, kind.victims[0]), pair, quiet_s=1.0)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,12 +226,14 @@ class Installation:
 
     def executions(self, run_uid: str) -> list[Execution]:
         """Return every call of a sample action for a run, in the order they were begun."""
-        return [one for one in self.all_executions() if one.run_uid == run_uid]
+        return _executions(line for line in self._trace() if line.startswith(run_uid))
 
     def all_executions(self) -> list[Execution]:
         """Return every call of a sample action, in the order they were begun."""
-        rows = [line.split() for line in self.trace.read_text().splitlines()]
-        return [Execution(uid, int(index), int(attempt), int(pid), float(at)) for uid, index, attempt, pid, at in rows]
+        return _executions(self._trace())
+
+    def _trace(self) -> list[str]:
+        return self.trace.read_text().splitlines()
 
     def wait_for_executions(self, run_uid: str, count: int) -> list[Execution]:
         """Return when at least `count` calls have begun."""
@@ -269,6 +271,11 @@ class Installation:
         told = subprocess.CompletedProcess(words, done.returncode, done.stdout.decode(), done.stderr.decode())
         assert expect is None or told.returncode == expect, f"{words}: {told.returncode}\n{told.stdout}{told.stderr}"
         return told
+
+
+def _executions(lines: Iterable[str]) -> list[Execution]:
+    rows = (line.split() for line in lines)
+    return [Execution(uid, int(index), int(attempt), int(pid), float(at)) for uid, index, attempt, pid, at in rows]
 
 
 class Client:

@@ -340,18 +340,20 @@ _CRASH = """crash_count = crash_count + 1, careful = true,
 _EXPIRE = f"""
 UPDATE runs_batch
    SET status = 'READY', leased_until = NULL, worker = '', {_CRASH}
- WHERE id IN (SELECT id FROM runs_batch
-               WHERE status = 'LEASED' AND leased_until < clock_timestamp()
-                 AND NOT EXISTS (SELECT FROM runs_run WHERE id = run_id AND execution_mode = 'LIVE')
-               ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+ WHERE id = ANY (ARRAY(
+       SELECT id FROM runs_batch
+        WHERE status = 'LEASED' AND leased_until < clock_timestamp()
+          AND NOT EXISTS (SELECT FROM runs_run WHERE id = run_id AND execution_mode = 'LIVE')
+        ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED))
 RETURNING run_id
 """
 
 _OF_WORKERS = """
- WHERE id IN (SELECT id FROM runs_batch
-               WHERE status = 'LEASED' AND worker = ANY(%s)
-                 AND NOT EXISTS (SELECT FROM runs_run WHERE id = run_id AND execution_mode = 'LIVE')
-               ORDER BY id FOR UPDATE)
+ WHERE id = ANY (ARRAY(
+       SELECT id FROM runs_batch
+        WHERE status = 'LEASED' AND worker = ANY(%s)
+          AND NOT EXISTS (SELECT FROM runs_run WHERE id = run_id AND execution_mode = 'LIVE')
+        ORDER BY id FOR UPDATE))
 RETURNING run_id
 """
 
@@ -367,9 +369,10 @@ UPDATE runs_batch SET status = 'READY', leased_until = NULL, worker = ''
 _WAKE_DUE = """
 UPDATE runs_batch
    SET status = 'READY', ready_at = NULL
- WHERE id IN (SELECT id FROM runs_batch
-               WHERE status = 'WAITING' AND ready_at <= %s
-               ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED)
+ WHERE id = ANY (ARRAY(
+       SELECT id FROM runs_batch
+        WHERE status = 'WAITING' AND ready_at <= %s
+        ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED))
 RETURNING run_id
 """
 

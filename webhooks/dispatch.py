@@ -52,15 +52,17 @@ class Claim:
     attempts: int
 
 
-# The callbacks are found by their ids alone: the inner query has looked at their status and locked them.
+# The callbacks are found by their ids alone: the inner query has looked at their status and locked them. It is an array,
+# so that it is asked once: as rows of a join it may be asked again for each callback, and every time it locks as many
+# more.
 _CLAIM = """
 UPDATE webhooks_callback AS callback
    SET status = 'RUNNING', claim = callback.claim + 1, worker = %(worker)s,
        leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
- WHERE callback.id IN (
+ WHERE callback.id = ANY (ARRAY(
        SELECT id FROM webhooks_callback
         WHERE receiver_id = %(receiver)s AND status = 'PENDING' AND next_attempt_at <= statement_timestamp()
-        ORDER BY {order} LIMIT %(count)s FOR UPDATE SKIP LOCKED)
+        ORDER BY {order} LIMIT %(count)s FOR UPDATE SKIP LOCKED))
 RETURNING callback.id, callback.claim, callback.receiver_id, callback.workspace_id, callback.destination_id,
        callback.body_pack_id, callback.body_position, callback.ref_uid, jsonb_array_length(callback.attempts)
 """
@@ -223,9 +225,10 @@ def _names_of(claims: Sequence[Claim]) -> dict[str, Any]:
 _EXPIRE = """
 UPDATE webhooks_callback
    SET status = 'PENDING', leased_until = NULL
- WHERE id IN (SELECT id FROM webhooks_callback
-               WHERE status = 'RUNNING' AND leased_until < statement_timestamp()
-               ORDER BY leased_until LIMIT %s FOR UPDATE SKIP LOCKED)
+ WHERE id = ANY (ARRAY(
+       SELECT id FROM webhooks_callback
+        WHERE status = 'RUNNING' AND leased_until < statement_timestamp()
+        ORDER BY leased_until LIMIT %s FOR UPDATE SKIP LOCKED))
 RETURNING receiver_id
 """
 

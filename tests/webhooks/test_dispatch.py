@@ -276,6 +276,21 @@ def test_expired_leases_are_due_again_in_bounded_steps(workspace: Workspace) -> 
     assert {one.attempts for one in claim()} <= {0}
 
 
+def test_bounds_hold_in_whatever_way_the_rows_are_looked_up(workspace: Workspace) -> None:
+    """A table that was empty at its last ANALYZE is joined by nested loops, whose inner side runs once for each row."""
+    callbacks(workspace, 30)
+    ways = ("hashjoin", "mergejoin", "hashagg", "sort", "material", "memoize", "bitmapscan")
+    with connection.cursor() as cursor:
+        for way in ways:
+            cursor.execute(f"SET enable_{way} = off")
+    try:
+        assert len(claim(most=4)) == 4
+        expire()
+        assert dispatch.expire_leases(limit=3) == 3
+    finally:
+        connection.close()
+
+
 def test_a_kill_costs_no_attempt(workspace: Workspace) -> None:
     [made] = callbacks(workspace)
     for _ in range(12):

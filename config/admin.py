@@ -24,10 +24,7 @@ from runs import doorbell
 from runs.doorbell import Bell
 from workspaces.staff import ReadOnlyAdmin, StaffAdmin
 
-admin.site.site_header = admin.site.site_title = "Runyard"
 admin.site.index_title = "Overview"
-admin.site.site_url = None  # the API has no page to look at
-admin.site.enable_nav_sidebar = False  # the lists are wide
 
 # The system's tasks return by a clock: sunrise and single moments are of no use to them.
 for model in (ClockedSchedule, SolarSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask):

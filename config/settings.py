@@ -7,7 +7,7 @@ from pathlib import Path
 
 import environ
 
-from config import database, logging
+from config import admin_theme, database, logging
 from config.environment import at_least, at_least_or_off, between, factor, flag, one_of, rate, required, web_threads
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -40,8 +40,9 @@ INSTALLED_APPS = [
     "rest_framework",
     "django_filters",
     "django_celery_beat",
-    "workspaces",
-    "django.contrib.admin",  # its templates give way to those of workspaces
+    "workspaces",  # its templates and static files go before those of the two below
+    "unfold",
+    "django.contrib.admin",
     "actions",
     "webhooks",
     "runs",
@@ -61,6 +62,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
 ]
 
 TEMPLATES: list[dict[str, object]] = [
@@ -77,6 +79,7 @@ TEMPLATES: list[dict[str, object]] = [
     },
 ]
 
+LOGIN_REDIRECT_URL = "/admin/"
 STATIC_URL = "/static/"
 # Static files come from the installed packages themselves: no collectstatic step stands before a first start.
 WHITENOISE_USE_FINDERS = True
@@ -91,6 +94,8 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+UNFOLD = admin_theme.UNFOLD
+
 # Behind a proxy that ends TLS and sets X-Forwarded-Proto itself. Off by default: `make run` speaks plain HTTP.
 HTTPS = flag("HTTPS", default=False)
 if HTTPS:
@@ -99,6 +104,20 @@ if HTTPS:
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+# Stored content is shown to staff: whatever it holds, no page runs a script or loads anything that is not ours.
+# Inline styles are allowed, which the admin's scripts set.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "img-src": ["'self'", "data:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
 
 # --- Stores ---------------------------------------------------------------------------------------------------
 

@@ -172,7 +172,7 @@ class RunAdmin(ReadOnlyAdmin):
                 raise PermissionDenied
             run = self.get_object(request, unquote(object_id))
             if run is None:
-                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
             context = self.page_context(request, name.capitalize(), original=run, **page(run, request.GET))
             return TemplateResponse(request, f"admin/runs/run/{name}.html", context)
 

@@ -52,9 +52,8 @@ class Claim:
     attempts: int
 
 
-# The callbacks are found by their ids alone: the inner query has looked at their status and locked them. It is an array,
-# so that it is asked once: as rows of a join it may be asked again for each callback, and every time it locks as many
-# more.
+# The callbacks are found by their ids alone: the inner query has looked at their status and locked them. As an array it
+# is asked once: as rows of a join it may be asked again for each callback, and each time it locks as many more.
 _CLAIM = """
 UPDATE webhooks_callback AS callback
    SET status = 'RUNNING', claim = callback.claim + 1, worker = %(worker)s,

@@ -282,7 +282,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
             raise PermissionDenied
         row = self.get_object(request, unquote(object_id))
         if row is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
         if not self.has_revoke_permission(request, row):
             raise PermissionDenied
         if request.method != "POST":

@@ -24,6 +24,7 @@ from django.core.paginator import Paginator
 from django.db.models import Field, Model, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest
+from unfold.admin import ModelAdmin
 
 from rest import pagination
 from workspaces.models import Membership, Scope, Workspace
@@ -94,20 +95,17 @@ class Autocomplete(AutocompleteSelect):
         return super().optgroups(name, [one for one in value if not one or str(one).isdecimal()], attr)
 
 
-class StaffAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class StaffAdmin(ModelAdmin):
     """The base of every admin.
 
     `workspace_path` is the lookup that leads from a row to its workspace; None is for rows of no workspace.
     """
 
     workspace_path: ClassVar[str | None] = None
-    paginator = BoundedPaginator
+    paginator: Any = BoundedPaginator
     list_per_page = 50
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
-
-    class Media:
-        css: ClassVar = {"all": ["workspaces/staff.css"]}
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the class of the list."""
@@ -168,9 +166,9 @@ class StaffAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if request is not None and isinstance(target, type) and self.admin_site.is_registered(target):
             of_target: Any = self.admin_site.get_model_admin(target)
             kwargs.setdefault("queryset", of_target.managed(request, of_target.get_queryset(request)))
-        if db_field.name in self.get_autocomplete_fields(request):  # type: ignore[arg-type]
+        if db_field.name in self.get_autocomplete_fields(request):
             kwargs.setdefault("widget", Autocomplete(db_field, self.admin_site))
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)  # type: ignore[arg-type]
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
 class ReadOnlyAdmin(StaffAdmin):

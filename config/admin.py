@@ -25,6 +25,7 @@ from runs.doorbell import Bell
 from workspaces.staff import ReadOnlyAdmin, StaffAdmin
 
 admin.site.index_title = "Overview"
+admin.site.index_template = "config/overview.html"
 
 # The system's tasks return by a clock: sunrise and single moments are of no use to them.
 for model in (ClockedSchedule, SolarSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask):
@@ -121,4 +122,5 @@ class ProcessHeartbeatAdmin(ReadOnlyAdmin):
     """Workers and beat, with their last sign of life. Those that are gone for good stay in the list for a while."""
 
     list_display = ("name", "role", "seen_at")
+    list_filter = ("role",)
     ordering = ("-seen_at",)

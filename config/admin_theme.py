@@ -34,6 +34,7 @@ UNFOLD: dict[str, Any] = {
     "STYLES": [lambda request: static("workspaces/staff.css")],
     "SCRIPTS": [lambda request: static("workspaces/alpine.js")],
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "config.overview.dashboard",
     "SHOW_BACK_BUTTON": True,
     "COLORS": {
         "primary": {

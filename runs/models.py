@@ -349,6 +349,9 @@ class ResultChunk(models.Model):
                 include=["batch", "output_count", "succeeded_count", "failed_count"],
             ),
             models.Index(fields=["batch"], name="result_chunk_by_batch"),
+            models.Index(
+                fields=["created_at"], name="result_chunk_recent", include=["run", "succeeded_count", "failed_count"]
+            ),
         ]
 
     @property

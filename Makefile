@@ -16,11 +16,15 @@ run: .venv/.embedded ## everything in the foreground on this machine, until Ctrl
 demo: .venv/.embedded ## the same with a sample run of 1,000 inputs; ends when that ends
 	@.venv/bin/python -m devstack demo
 
-# Exit status 1 means that all ran and some failed; after anything else there is nothing to try again.
+# Exit status 1 means that all ran and some failed: those are tried once more, alone. After anything else there is nothing
+# to try again.
+TRY_AGAIN = || { test $$? = 1 && .venv/bin/python -m pytest --last-failed --last-failed-no-failures none $(1); }
+
 test: check ## the whole suite, on servers of its own
-	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/system
-	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/system \
-	    || { test $$? = 1 && .venv/bin/python -m pytest --last-failed --last-failed-no-failures none tests/system; }
+	.venv/bin/python -m tests.browser.chromium
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/system \
+	    $(call TRY_AGAIN,--ignore=tests/system)
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/system $(call TRY_AGAIN,tests/system)
 
 chaos: .venv/.dev ## the long version of the tests that kill: some minutes, with a seed that CHAOS_SEED=N repeats
 	@.venv/bin/python -m tests.system.chaos

@@ -112,7 +112,7 @@ def build() -> Scene:
     acme = member("Acme", "ada@acme.test")
     root = User.objects.create(username="root", email="root@acme.test", is_staff=True, is_superuser=True)
     dice = random.Random(8)
-    companies = [{"domain": f"firm{number}.example", "fail": dice.random() < 0.04} for number in range(1200)]
+    companies = [{"domain": f"firm{number}.example", "fail": dice.random() < 0.04} for number in range(400)]
     companies[5] = {"domain": 7}  # type: ignore[dict-item]
     run = launch("enrich-company", companies, by=acme, name="Spring list", tags=["nightly", "crm"], batch_size=10)
     launch("enrich-company", [{"domain": "gone.example", "fail": True}], by=acme)

@@ -28,7 +28,7 @@ class Visitor:
         if user is not None:
             self.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": _session_of(user), "url": url}])
         self.page = self.context.new_page()
-        self.page.set_default_timeout(20_000)
+        self.page.set_default_timeout(60_000)
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(f"a script failed: {error}"))
         self.page.on("request", self._watch)
@@ -43,7 +43,7 @@ class Visitor:
 
     def look(self, name: str) -> None:
         """Keep a picture of what the window shows, whole, and complain of what runs over its edge."""
-        self.page.wait_for_load_state("networkidle")
+        self.page.evaluate("document.fonts.ready")
         over = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if over > 0:
             self.complaints.append(f"{name} is {over} px wider than the window ({self.kind})")

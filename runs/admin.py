@@ -3,98 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.db.models.fields.json import KT
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from rest.errors import ApiError
-from runs import admin_columns, admin_pages, downloads
+from runs import admin_columns, admin_list, admin_pages, downloads
 from runs.admin_filters import IN_THE_FORM
 from runs.admin_filters import ActionFilter as ActionFilter  # for the lists of the rooms above
-from runs.models import Run, RunStatus
+from runs.admin_list import RunList
+from runs.models import Run
 from runs.search import search
 from workspaces.markup import json_block
-from workspaces.staff import BoundedChangeList, ReadOnlyAdmin
+from workspaces.staff import ReadOnlyAdmin
 
 STOP_POLLING = 286  # what htmx takes as the last answer
 REFRESHED_AT_ONCE = 100
 # A page whose chart reads many checkpoints is refreshed less often: each time costs more.
 CHEAP_CHUNKS = 5_000
 SECONDS, SECONDS_OF_A_LARGE_ONE = 3, 15
-QUICK = {
-    "All": (),
-    "At work": (RunStatus.RUNNING, RunStatus.QUEUED, RunStatus.SCHEDULED, RunStatus.CREATED),
-    "Blocked": (RunStatus.BLOCKED,),
-    "Stopped": (RunStatus.STOPPED,),
-    "Failed": (RunStatus.FAILED, RunStatus.INVALID),
-    "In part": (RunStatus.PARTIAL_SUCCEEDED,),
-    "Succeeded": (RunStatus.SUCCEEDED,),
-}
 Page = Callable[[Run, QueryDict], dict[str, Any]]
 View = Callable[[HttpRequest, Run], HttpResponseBase]
-
-
-class RunList(BoundedChangeList):
-    """The list reads of each run what it shows, and leaves what may be large."""
-
-    def get_filters_params(self, params: Any = None) -> Any:
-        """Return the filters that were filled in: the form sends the others as well."""
-        sent = super().get_filters_params(params)
-        return {name: filled for name, values in sent.items() if (filled := [one for one in values if one])}
-
-    def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Any]:
-        """Return the runs asked for, with the label of their error."""
-        runs = super().get_queryset(request, exclude_parameters)
-        return runs.defer("parameters", "identity_ids", "last_error").annotate(error_label=KT("last_error__label"))
-
-    def get_results(self, request: HttpRequest) -> None:
-        """Read the page, or the first one where a filter has left fewer."""
-        try:
-            super().get_results(request)
-        except IncorrectLookupParameters:
-            self.page_num = 1
-            super().get_results(request)
-        self.moving = [run.pk for run in self.result_list if admin_columns.moves(run)]
-
-    @property
-    def quick(self) -> list[dict[str, Any]]:
-        """The choices of status that are a click away."""
-        chosen = set(self.filter_params.get("status__exact", ()))
-        return [
-            {
-                "text": text,
-                "query": self.get_query_string({"status__exact": list(statuses)} if statuses else {}, QUICK_REMOVES),
-                "is_chosen": chosen == set(statuses),
-            }
-            for text, statuses in QUICK.items()
-        ]
-
-    @property
-    def chosen(self) -> list[dict[str, str]]:
-        """What the filters were set to, each with the way to be rid of it."""
-        return [
-            {"title": spec.title, "told": spec.told, "query": self.get_query_string(remove=[spec.parameter_name, "p"])}
-            for spec in self.filter_specs
-            if spec.told
-        ]
-
-
-QUICK_REMOVES = ["status__exact", "p"]
 
 
 @admin.register(Run)
@@ -102,18 +43,7 @@ class RunAdmin(ReadOnlyAdmin):
     """Runs, the latest first; of one run how it goes, its timeline, batches, errors, callbacks, inputs and outputs."""
 
     workspace_path = "workspace"
-    list_display = (
-        "action_name",
-        "shown_status",
-        "shown_progress",
-        "shown_name",
-        "error",
-        "who",
-        "created_at",
-        "shown_took",
-        "schedule",
-        "mode",
-    )
+    list_display = ("shown_action", "shown_status", "shown_progress", "shown_name", "who", "when")
     list_select_related = ("progress", "workspace", "user")
     list_filter = IN_THE_FORM
     list_filter_submit = True
@@ -165,7 +95,7 @@ class RunAdmin(ReadOnlyAdmin):
         run = context["original"]
         context |= self._moving_part(request, run)
         context["parameters_block"] = json_block(run.parameters)
-        context["schedule_link"] = self.schedule(run)
+        context["schedule_link"] = admin_columns.schedule(run)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def _moving_part(self, request: HttpRequest, run: Run) -> dict[str, Any]:
@@ -202,10 +132,9 @@ class RunAdmin(ReadOnlyAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         asked = [int(one) for one in request.GET.getlist("run") if one.isdecimal() and len(one) < 19]
-        runs = list(self.get_queryset(request).filter(pk__in=asked[:REFRESHED_AT_ONCE]).defer("parameters"))
-        now = timezone.now()
+        runs = admin_list.lean(self.get_queryset(request).filter(pk__in=asked[:REFRESHED_AT_ONCE]))
         context = {
-            "cells": [cell for run in runs for cell in _cells(run, now=now, swaps=True)],
+            "cells": [cell for run in runs for cell in admin_list.moving_cells(run, swaps=True)],
             "moving": [run.pk for run in runs if admin_columns.moves(run)],
         }
         return TemplateResponse(request, "admin/runs/run/moved.html", context)
@@ -244,20 +173,20 @@ class RunAdmin(ReadOnlyAdmin):
 
         return view
 
+    @admin.display(description="action")
+    def shown_action(self, run: Run) -> SafeString:
+        """Return what was called, and how."""
+        return format_html('{}<br><span class="help">{}</span>', run.action_name, run.execution_mode)
+
     @admin.display(description="status")
     def shown_status(self, run: Run) -> SafeString:
-        """Return the status, in its colour."""
-        return _cells(run, now=timezone.now())[0]
+        """Return the status, in its colour, with the label of the error."""
+        return admin_list.status_cell(run)
 
     @admin.display(description="progress")
     def shown_progress(self, run: Run) -> SafeString:
         """Return how many of the inputs have a result, and how many failed."""
-        return _cells(run, now=timezone.now())[1]
-
-    @admin.display(description="took")
-    def shown_took(self, run: Run) -> SafeString:
-        """Return the time from the first claim to the end, or until now."""
-        return _cells(run, now=timezone.now())[2]
+        return admin_list.progress_cell(run)
 
     @admin.display(description="name and tags")
     def shown_name(self, run: Run) -> SafeString:
@@ -267,47 +196,18 @@ class RunAdmin(ReadOnlyAdmin):
             '<a class="tag stored-text" href="{}?{}">{}</a>',
             ((reverse("admin:runs_run_changelist"), urlencode({"tag": tag}), tag) for tag in run.tags),
         )
-        return format_html('<span class="run-name stored-text" title="{}">{}</span> {}', run.name, run.name, tags)
-
-    @admin.display(description="error")
-    def error(self, run: Any) -> str:
-        """Return the label of the error, which the list has read of each run."""
-        return run.error_label or "-"
+        return format_html('<span class="run-name stored-text">{}</span> {}', run.name, tags)
 
     @admin.display(description="who")
     def who(self, run: Run) -> SafeString:
-        """Return whose run it is, and in which workspace."""
+        """Return whose run it is, in which workspace, and the schedule that launched it."""
+        schedule = format_html("<br>{}", admin_columns.schedule(run)) if run.schedule_uid else ""
         return format_html(
-            '<span class="stored-text">{}</span><br><span class="help stored-text">{}</span>', run.user, run.workspace
+            '<span class="stored-text">{}</span><br><span class="help stored-text">{}</span>{}',
+            *(run.user, run.workspace, schedule),
         )
 
-    @admin.display(description="mode")
-    def mode(self, run: Run) -> str:
-        """Return the execution mode, under a heading as short as it is."""
-        return run.execution_mode
-
-    @admin.display(description="schedule")
-    def schedule(self, run: Run) -> SafeString | str:
-        """Return the schedule that launched the run, with a link that finds it: it may have been deleted."""
-        if not run.schedule_uid:
-            return "-"
-        try:
-            schedules = reverse("admin:schedules_schedule_changelist")
-        except NoReverseMatch:
-            return f"{run.schedule_name} {run.schedule_uid}".strip()
-        text = run.schedule_name or str(run.schedule_uid)
-        return format_html('<a class="link stored-text" href="{}?q={}">{}</a>', schedules, run.schedule_uid, text)
-
-
-def _cells(run: Run, *, now: datetime, swaps: bool = False) -> list[SafeString]:
-    """Return what of a run moves in the list: status, progress, time. With `swaps` each takes the place of the old."""
-    contents = {
-        "status": admin_columns.badge(run.status),
-        "progress": format_html("{}{}", admin_columns.bar(run.progress), admin_columns.figures(run.progress)),
-        "took": admin_columns.took(run, now=now),
-    }
-    swap = format_html(' hx-swap-oob="true"') if swaps else ""
-    return [
-        format_html('<span id="run-{}-{}" class="run-{}"{}>{}</span>', run.pk, name, name, swap, content)
-        for name, content in contents.items()
-    ]
+    @admin.display(description="created")
+    def when(self, run: Run) -> SafeString:
+        """Return when it was launched, and how long it took, or has taken until now."""
+        return format_html("{}{}", f"{run.created_at:%Y-%m-%d %H:%M:%SZ}", admin_list.took_cell(run))

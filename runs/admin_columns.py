@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -63,6 +64,18 @@ def figures(progress: RunProgress) -> SafeString:
         f"{progress.input_count:,}",
         format_html(', <span class="bad">{} failed</span>', f"{failed:,}") if failed else "",
     )
+
+
+def schedule(run: Run) -> SafeString | str:
+    """Return the schedule that launched the run, with a link that finds it: it may have been deleted."""
+    if not run.schedule_uid:
+        return "-"
+    text = run.schedule_name or str(run.schedule_uid)
+    try:
+        schedules = reverse("admin:schedules_schedule_changelist")
+    except NoReverseMatch:
+        return text
+    return format_html('<a class="link stored-text" href="{}?q={}">{}</a>', schedules, run.schedule_uid, text)
 
 
 def took(run: Run, *, now: datetime) -> str:

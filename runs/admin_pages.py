@@ -109,6 +109,7 @@ def inputs(run: Run, query: QueryDict) -> dict[str, Any]:
     chosen = {"status": next(iter(wanted.statuses), ""), "error_label": next(iter(wanted.error_labels), "")}
     return {
         "inputs": [_shown_input(one, outputs[one["index"]]) for one in page.inputs],
+        "has_custom_data": any(one["custom_data"] is not None for one in page.inputs),
         "total": page.total,
         "last": run.progress.input_count - 1,
         "is_cut": page.total > COUNTED_UP_TO and bool(wanted.error_labels),

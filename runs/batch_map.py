@@ -51,9 +51,12 @@ class Cell:
         return "waiting" if self.waiting_batches else "ready"
 
     @property
-    def percent(self) -> int:
-        """How much of it has a result."""
-        return 100 * self.ended // self.input_count
+    def style(self) -> str:
+        """How full it is where it is not done, and how much of it failed where that is a part; few are seen as well."""
+        if self.kind == "partial":
+            return f"--bad-part:{15 + 70 * self.failed // self.input_count}%"
+        done = 100 * self.ended // self.input_count
+        return f"--done:{done}%" if done and self.kind not in ("done", "failed") else ""
 
     @property
     def told(self) -> str:

@@ -99,7 +99,7 @@ def _add_invalid(run: Run, found: dict[str, ErrorGroup]) -> None:
         return
     group = found.setdefault("BAD_INPUT", ErrorGroup("BAD_INPUT"))
     group.count += run.progress.invalid_count
-    chunk = InputChunk.objects.filter(input_set=run.input_set_id, invalid_count__gt=0).order_by("first_index").first()
-    errors = unpack_json(chunk.invalid) if chunk and chunk.invalid else {}
-    for offset in sorted(map(int, errors))[:EXAMPLES]:
-        group.add(chunk.first_index + offset, errors[str(offset)], count=0)  # type: ignore[union-attr]
+    chunks = InputChunk.objects.filter(input_set=run.input_set_id, invalid_count__gt=0).order_by("first_index")
+    for first_index, invalid in chunks.values_list("first_index", "invalid")[:EXAMPLES]:
+        for offset, error in list(unpack_json(invalid).items())[:EXAMPLES]:
+            group.add(first_index + int(offset), error, count=0)

@@ -72,9 +72,10 @@ class RunList(BoundedChangeList):
     @property
     def chosen(self) -> list[dict[str, str]]:
         """What the filters were set to, each with the way to be rid of it."""
+        specs: list[Any] = self.filter_specs
         return [
             {"title": spec.title, "told": spec.told, "query": self.get_query_string(remove=[spec.parameter_name, "p"])}
-            for spec in self.filter_specs
+            for spec in specs
             if spec.told
         ]
 
@@ -102,5 +103,5 @@ def moving_cells(run: Run, *, swaps: bool) -> list[SafeString]:
 
 
 def _cell(run: Run, name: str, content: SafeString, *, swaps: bool) -> SafeString:
-    swap = format_html(' hx-swap-oob="true"') if swaps else ""
+    swap = SafeString(' hx-swap-oob="true"') if swaps else ""
     return format_html('<span id="run-{}-{}" class="run-{}"{}>{}</span>', run.pk, name, name, swap, content)

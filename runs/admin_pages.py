@@ -168,7 +168,7 @@ def _shown_callback(callback: Callback) -> dict[str, Any]:
     attempts = [{**one, "outcome": one.get("error") or one.get("http_status")} for one in callback.attempts]
     return {
         "row": callback,
-        "kind": CALLBACK_KINDS.get(callback.status, "waiting"),
+        "kind": CALLBACK_KINDS.get(CallbackStatus(callback.status), "waiting"),
         "attempt_count": len(attempts),
         "attempts": attempts[-ATTEMPTS_SHOWN:],
         "last": attempts[-1] if attempts else None,

@@ -101,5 +101,6 @@ def _add_invalid(run: Run, found: dict[str, ErrorGroup]) -> None:
     group.count += run.progress.invalid_count
     chunks = InputChunk.objects.filter(input_set=run.input_set_id, invalid_count__gt=0).order_by("first_index")
     for first_index, invalid in chunks.values_list("first_index", "invalid")[:EXAMPLES]:
-        for offset, error in list(unpack_json(invalid).items())[:EXAMPLES]:
+        errors = unpack_json(invalid) if invalid else {}
+        for offset, error in list(errors.items())[:EXAMPLES]:
             group.add(first_index + int(offset), error, count=0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -100,6 +101,16 @@ def _area(upper: Sequence[float], lower: Sequence[float]) -> str:
     return " ".join([*there, *reversed(back)])
 
 
+class _Row(NamedTuple):
+    """What is read of a span: its number from 1, what was recorded in it, of how many chunks, how much of it late."""
+
+    place: int
+    succeeded: int
+    failed: int
+    chunks: int
+    recent: int
+
+
 _SPANS = """
 SELECT width_bucket(extract(epoch FROM created_at), %(begin)s, %(end)s, %(spans)s),
        sum(succeeded_count), sum(failed_count), count(*),
@@ -120,20 +131,21 @@ def run_chart(run: Run, *, now: datetime) -> RunChart | None:
         return None
     step = (ends_at - run.started_at) / SPANS
     counts = [[0, 0] for _ in range(SPANS)]
-    for place, succeeded, failed, _, _ in found:
+    for row in found:
         # The clocks of workers differ: what is before the first span or after the last is of these.
-        counts[min(max(place - 1, 0), SPANS - 1)][0] += succeeded
-        counts[min(max(place - 1, 0), SPANS - 1)][1] += failed
+        place = min(max(row.place - 1, 0), SPANS - 1)
+        counts[place][0] += row.succeeded
+        counts[place][1] += row.failed
     spans = [
         Span(run.started_at + place * step, run.started_at + (place + 1) * step, *pair)
         for place, pair in enumerate(counts)
     ]
     inputs = max(run.progress.input_count - run.progress.invalid_count, 1)
-    return RunChart(spans, inputs, recent=sum(row[4] for row in found), chunks=sum(row[3] for row in found))
+    return RunChart(spans, inputs, recent=sum(row.recent for row in found), chunks=sum(row.chunks for row in found))
 
 
-def _read(run: Run, begins_at: datetime, ends_at: datetime) -> list[tuple[int, int, int, int, int]]:
-    asked = {
+def _read(run: Run, begins_at: datetime, ends_at: datetime) -> list[_Row]:
+    asked: dict[str, Any] = {
         "run": run.pk,
         "begin": begins_at.timestamp(),
         "end": ends_at.timestamp(),
@@ -142,4 +154,4 @@ def _read(run: Run, begins_at: datetime, ends_at: datetime) -> list[tuple[int, i
     }
     with connection.cursor() as cursor:
         cursor.execute(_SPANS, asked)
-        return [tuple(map(int, row)) for row in cursor.fetchall()]
+        return [_Row(*map(int, row)) for row in cursor.fetchall()]

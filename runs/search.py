@@ -22,7 +22,7 @@ def search(runs: QuerySet[Run], text: str) -> QuerySet[Run]:
     latest = runs.order_by("-pk").values("pk")
     parts = [
         latest.filter(tags__contains=[text])[:FOUND_BY_TEXT],
-        named(latest, text)[:FOUND_BY_TEXT],
+        named(runs, text).order_by("-pk").values("pk")[:FOUND_BY_TEXT],
     ]
     uid = _uid(text)
     if uid:

@@ -80,6 +80,12 @@ def page(run: Run, *, limit: int, wanted: InputFilter, start: InputPlace | None 
     return InputPage(taken, first, None, _total(run, wanted))
 
 
+def stream(run: Run, wanted: InputFilter) -> Iterator[dict[str, Any]]:
+    """Yield all inputs that `wanted` takes, as the API shows them, some hundred in memory at once."""
+    for group in _groups(_stretches(run, wanted)):
+        yield from (one for one in inputs_of(run, group) if _takes(wanted, one))
+
+
 def _open_page(run: Run, *, limit: int, index: int) -> InputPage:
     total = run.progress.input_count
     end = min(index + limit, total)

@@ -22,6 +22,7 @@ from django.utils.safestring import SafeString
 
 from actions.models import Action
 from runs import admin_pages
+from runs.admin_verbs import RUN_VERBS
 from runs.models import Run, RunStatus
 from runs.search import search
 from workspaces.markup import json_block
@@ -102,6 +103,7 @@ class RunAdmin(ReadOnlyAdmin):
     """Runs, the latest first; of one run its timeline, batches, inputs and outputs."""
 
     workspace_path = "workspace"
+    verbs = RUN_VERBS
     list_display = (
         "action_name",
         "shown_status",

@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from webhooks.admin_verbs import CALLBACK_VERBS, RECEIVER_VERBS
 from webhooks.backlogs import Backlog, backlogs
 from webhooks.models import Callback, CallbackStatus, Receiver, ReceiverStatus
 from workspaces.staff import BoundedChangeList, ReadOnlyAdmin, WorkspaceFilter
@@ -33,6 +34,7 @@ class CallbackAdmin(ReadOnlyAdmin):
     """Callbacks, the latest first; of one where it goes and what came of each attempt."""
 
     workspace_path = "workspace"
+    verbs = CALLBACK_VERBS
     list_display = (
         "created_at",
         "shown_status",
@@ -158,6 +160,7 @@ class ReceiverAdmin(ReadOnlyAdmin):
     """The origins that callbacks go to, how each fares, and what waits for it."""
 
     workspace_path = "workspace"
+    verbs = RECEIVER_VERBS
     list_display = (
         "origin",
         "workspace",

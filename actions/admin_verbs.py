@@ -34,6 +34,7 @@ ACTION_VERBS = (
     Verb(
         name="unpause",
         title="End the pause",
+        preposition="of",
         icon="play_arrow",
         tells="Runs that wait go on, and live calls are answered again.",
         done="The pause is over.",

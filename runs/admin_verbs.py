@@ -72,6 +72,7 @@ RUN_VERBS = (
     Verb(
         name="replay-callbacks",
         title="Replay failed callbacks",
+        preposition="of",
         icon="replay",
         tells="Callbacks of it that failed, and have no replay yet, are sent again with the bodies they had.",
         done="Sent again.",

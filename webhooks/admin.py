@@ -11,6 +11,7 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -209,9 +210,10 @@ class ReceiverAdmin(ReadOnlyAdmin):
         return f"{receiver.backlog.pending:,}"
 
     @admin.display(description="oldest of them")
-    def oldest_pending_at(self, receiver: Any) -> Any:
+    def oldest_pending_at(self, receiver: Any) -> str:
         """Return when the oldest of those was made."""
-        return receiver.backlog.oldest_pending_at or "-"
+        oldest = receiver.backlog.oldest_pending_at
+        return date_format(oldest, "DATETIME_FORMAT") if oldest else "-"
 
     @admin.display(description="last error")
     def shown_error(self, receiver: Receiver) -> SafeString | str:

@@ -37,7 +37,7 @@ class ActingAdmin(ModelAdmin):
     verbs: ClassVar[tuple[Verb, ...]] = ()
 
     class Media:
-        css: ClassVar = {"all": ["workspaces/acting.css"]}
+        css: ClassVar = {"all": ["workspaces/pages.css"]}
 
     # --- Who may
 
@@ -128,9 +128,8 @@ class ActingAdmin(ModelAdmin):
             raise PermissionDenied
         form = _form(verb, request, is_bound=request.method == "POST")
         if request.method != "POST" or not _is_valid(form):
-            heading = f"This {self.opts.verbose_name}"
             told = {"original": row, "names": [verb.naming(row)], "back": self._url("change", row.pk)}
-            return self._confirmation(request, verb, form, heading=heading, **told)
+            return self._confirmation(request, verb, form, f"this {self.opts.verbose_name}", **told)
         outcome = self._act(request, verb, [row.pk], form)
         tell_of_one(request, outcome)
         return HttpResponseRedirect(self._url("change", row.pk))
@@ -189,7 +188,7 @@ class ActingAdmin(ModelAdmin):
             request,
             verb,
             form,
-            heading=count_of(len(keys), self.opts),
+            count_of(len(keys), self.opts),
             names=[verb.naming(row) for row in self._rows(request, verb).filter(pk__in=keys).order_by("pk")[:NAMED]],
             unnamed=max(0, len(keys) - NAMED),
             keys=",".join(map(str, keys)),
@@ -213,9 +212,11 @@ class ActingAdmin(ModelAdmin):
             note=partial(self.log_change, request),
         )
 
-    def _confirmation(self, request: HttpRequest, verb: Verb, form: Form | None, **more: Any) -> HttpResponse:
+    def _confirmation(
+        self, request: HttpRequest, verb: Verb, form: Form | None, rows: str, **more: Any
+    ) -> HttpResponse:
         yes = f"Yes, {verb.title[0].lower()}{verb.title[1:]}"
-        context = self.page_context(request, f"{verb.title}?", verb=verb, form=form, yes=yes, **more)
+        context = self.page_context(request, verb.question(rows), verb=verb, form=form, yes=yes, **more)
         if form is not None:
             context["media"] += form.media
         return TemplateResponse(request, TEMPLATE, context)

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from workspaces import keys
 from workspaces.admin_verbs import KEY_VERBS
@@ -55,6 +56,9 @@ class UserAdmin(SuperusersOnlyAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     Nobody is deleted: runs name who launched them. Someone who left is made inactive, which ends their keys as well.
     """
 
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "is_active", "is_staff", "is_superuser", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser")
     search_fields = ("username", "email", "first_name", "last_name")

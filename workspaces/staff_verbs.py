@@ -35,6 +35,8 @@ Asked = Mapping[str, Any]
 class Verb:
     """Something that staff may do to a row, or to many.
 
+    `title` and `preposition` are what it is asked with: "Cancel 12 runs?", "End the pause of this action?".
+
     `does` is given a row, the person and what the form asked, and returns a sentence to say instead of `done`, if any;
     what it raises as `ApiError` is told as the reason why it was not done. `tells` says beforehand what will happen.
 
@@ -55,7 +57,12 @@ class Verb:
     own: Callable[[User], Q] | None = None
     form: type[Form] | None = None
     naming: Callable[[Any], str] = str
+    preposition: str = ""
     is_grave: bool = False
+
+    def question(self, rows: str) -> str:
+        """Return the question whether it shall be done to some rows, which are given in words."""
+        return " ".join(filter(None, (self.title, self.preposition, rows))) + "?"
 
 
 @dataclass(slots=True)

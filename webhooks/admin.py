@@ -98,7 +98,7 @@ class CallbackAdmin(ReadOnlyAdmin):
     def receiver_page(self, callback: Callback) -> SafeString:
         """Return a link to the receiver."""
         path = reverse("admin:webhooks_receiver_change", args=[callback.receiver_id])
-        return format_html('<a href="{}">{}</a>', path, callback.receiver.origin)
+        return format_html('<a class="link" href="{}">{}</a>', path, callback.receiver.origin)
 
     @admin.display(description="URL")
     def url(self, callback: Callback) -> SafeString:
@@ -131,7 +131,7 @@ class CallbackAdmin(ReadOnlyAdmin):
         if callback.parent_uid is None:
             return "-"
         path = reverse("admin:webhooks_callback_changelist")
-        return format_html('<a class="uid" href="{}?q={}">{}</a>', path, callback.parent_uid, callback.parent_uid)
+        return format_html('<a class="uid link" href="{}?q={}">{}</a>', path, callback.parent_uid, callback.parent_uid)
 
     @admin.display(description="attempts")
     def attempt_count(self, callback: Callback) -> int:

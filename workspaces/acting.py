@@ -158,7 +158,7 @@ class ActingAdmin(ModelAdmin):
         """Return why the count is not that of the rows chosen."""
         told = (
             (counted["chosen"] - counted["allowed"], "left out: your role in their workspace does not allow it."),
-            (counted["allowed"] - counted["ready"], "left out: they are in no state for it."),
+            (counted["allowed"] - counted["ready"], "left out: this is not for the state they are in."),
             (counted["ready"] - taken, f"left for the next time: at most {MOST_ROWS:,} at once, the oldest first."),
         )
         return [f"{count_of(count, self.opts)} {why}" for count, why in told if count]

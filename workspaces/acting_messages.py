@@ -45,8 +45,13 @@ def tell_of_many(request: HttpRequest, verb: Verb, outcome: Outcome, opts: Any) 
 
 def tell_of_none(request: HttpRequest, verb: Verb, opts: Any, *, chosen: int, allowed: int) -> None:
     """Say why a verb can be done to none of the rows that were chosen."""
-    why = "They are in no state for it." if allowed else "Your role in their workspace does not allow it."
-    messages.warning(request, f"{verb.title}: none of the {count_of(chosen, opts)}. {why}")
+    if not chosen:
+        why = "None of what was chosen is there any more."
+    elif not allowed:
+        why = f"Your role in their workspace does not allow it for {count_of(chosen, opts)}."
+    else:
+        why = f"This is not for the state of {count_of(chosen, opts)}."
+    messages.warning(request, f"{verb.title}: nothing was done. {why}")
 
 
 def count_of(count: int, opts: Any) -> str:

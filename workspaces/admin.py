@@ -113,7 +113,7 @@ class WorkspaceAdmin(StaffAdmin):
         lists = [("runs_run", "runs"), ("workspaces_membership", "members"), ("workspaces_apikey", "keys")]
         query = f"?{WorkspaceFilter.parameter_name}={workspace.pk}"
         links = [(reverse(f"admin:{name}_changelist"), query, text) for name, text in lists]
-        return format_html_join(" · ", '<a href="{}{}">{}</a>', links)
+        return format_html_join(" · ", '<a class="link" href="{}{}">{}</a>', links)
 
 
 @admin.register(Membership)

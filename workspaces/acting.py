@@ -240,8 +240,8 @@ def _is_valid(form: Form | None) -> bool:
 
 
 def _keys(text: str) -> list[int] | None:
-    """Return the keys that a confirmation names, or None for what no confirmation of ours says."""
+    """Return the keys that a confirmation names, each once, or None for what no confirmation of ours says."""
     parts = text.split(",", MOST_ROWS)
     if len(parts) > MOST_ROWS or not all(one.isdecimal() and len(one) <= LONGEST_KEY for one in parts):
         return None
-    return [int(one) for one in parts]
+    return list(dict.fromkeys(map(int, parts)))

@@ -158,6 +158,12 @@ class TestManyRows:
     def test_that_no_page_of_ours_names_are_refused(self, root, acme, given):
         assert root.post(BULK, {"rows": given}).status_code == 400
 
+    def test_that_are_named_twice_are_acted_on_once(self, root, acme):
+        answer = root.post(BULK, {"rows": f"{acme.row.pk},{acme.row.pk},{'9' * 19}"}, follow=True)
+        said = told(LexborHTMLParser(answer.content.decode()))
+        assert "1 of 2 api keys: Revoked." in said
+        assert staff_verbs.GONE in said
+
     def test_are_not_acted_on_by_a_link(self, root, three):
         assert root.get(f"{BULK}?rows={three[0].pk}").headers["Location"] == KEYS
         assert usable() == 3

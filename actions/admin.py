@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from actions import catalogue, registry
+from actions.admin_verbs import ACTION_VERBS
 from actions.definition import ActionDefinition
 from actions.forms import ActionForm
 from actions.models import Action
@@ -51,6 +52,7 @@ class ActionAdmin(StaffAdmin):
     batches_in_force = _in_force("max_concurrency", "batches at once")
     rate_in_force = _in_force("rate", "rate")
 
+    verbs = ACTION_VERBS
     form = ActionForm
     list_display = (
         *("name", "title", "enabled", "paused"),

@@ -5,20 +5,35 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django import forms
+from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
+    UnfoldAdminTextInputWidget,
+)
 
 from actions.models import Action, is_rate
 from actions.options import HIGHEST, MAX_TIMEOUT_S
 
 
 def _whole_number(name: str, label: str) -> forms.IntegerField:
-    return forms.IntegerField(required=False, min_value=1, max_value=HIGHEST[name], label=label)
+    return forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=HIGHEST[name],
+        label=label,
+        widget=UnfoldAdminIntegerFieldWidget,
+    )
 
 
 class ActionForm(forms.ModelForm):  # type: ignore[type-arg]
     """Two switches and the limits, within what an action's code could say. An empty limit leaves the code's."""
 
     timeout_s = forms.FloatField(
-        required=False, min_value=0.001, max_value=MAX_TIMEOUT_S, label="Seconds an input may take"
+        required=False,
+        min_value=0.001,
+        max_value=MAX_TIMEOUT_S,
+        label="Seconds an input may take",
+        widget=UnfoldAdminDecimalFieldWidget,
     )
     max_attempts = _whole_number("max_attempts", "Attempts of an input")
     concurrency = _whole_number("concurrency", "Inputs of a batch at once")
@@ -29,6 +44,7 @@ class ActionForm(forms.ModelForm):  # type: ignore[type-arg]
         max_length=20,
         validators=[is_rate],
         label="Inputs in a time",
+        widget=UnfoldAdminTextInputWidget,
         help_text="Such as 600/m. Units: s, m, h, d.",
     )
 

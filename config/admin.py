@@ -18,6 +18,7 @@ from django_celery_beat.models import (
     PeriodicTasks,
     SolarSchedule,
 )
+from unfold.admin import TabularInline
 
 from config.models import ProcessHeartbeat
 from runs import doorbell
@@ -91,10 +92,19 @@ class PeriodicTaskAdmin(StaffAdmin):
         self.message_user(request, f"{count} {what}.", messages.SUCCESS)
 
 
+class TasksOfClock(PeriodicTaskInline, TabularInline):
+    """The tasks that run by a clock, to look at."""
+
+    fields = ("name", "task", "enabled", "last_run_at")
+    readonly_fields = fields
+    verbose_name = "task that runs by it"
+    verbose_name_plural = "tasks that run by it"
+
+
 class ClockAdmin(StaffAdmin):
     """Clocks that periodic tasks run by. None is deleted: its tasks would go with it."""
 
-    inlines = (PeriodicTaskInline,)
+    inlines = (TasksOfClock,)
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         """Refuse."""

@@ -24,6 +24,7 @@ from runs import admin_columns, admin_list, admin_pages, downloads
 from runs.admin_filters import IN_THE_FORM
 from runs.admin_filters import ActionFilter as ActionFilter  # for the lists of the rooms above
 from runs.admin_list import RunList
+from runs.admin_verbs import RUN_VERBS
 from runs.models import Run
 from runs.search import search
 from workspaces.markup import json_block
@@ -43,6 +44,7 @@ class RunAdmin(ReadOnlyAdmin):
     """Runs, the latest first; of one run how it goes, its timeline, batches, errors, callbacks, inputs and outputs."""
 
     workspace_path = "workspace"
+    verbs = RUN_VERBS
     list_display = ("shown_action", "shown_status", "shown_progress", "shown_name", "who", "when")
     list_select_related = ("progress", "workspace", "user")
     list_filter = IN_THE_FORM

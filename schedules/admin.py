@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from runs.admin import ActionFilter
 from schedules import cron, due_times
+from schedules.admin_verbs import SCHEDULE_VERBS
 from schedules.clock import database_time
 from schedules.cron import BadCron
 from schedules.due_times import PreviewRow
@@ -50,6 +51,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
     """Schedules, the latest first; of one when it is due next, and what became of its due times."""
 
     workspace_path = "workspace"
+    verbs = SCHEDULE_VERBS
     list_display = (
         "action_name",
         "shown_status",

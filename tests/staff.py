@@ -63,3 +63,58 @@ def assert_harmless(html: LexborHTMLParser) -> None:
             address = (element.attributes.get(name) or "").strip().lower()
             assert not address.startswith("javascript:"), element.html
             assert address != "x", element.html
+
+
+def shown(html: LexborHTMLParser, label: str) -> str:
+    """Return what a row's page shows as `label`."""
+    return " ".join(field_of(html, label).text(separator=" ").split())
+
+
+def field_of(html: LexborHTMLParser, label: str) -> Any:
+    """Return the place on a row's page where the field `label` is shown, or asked for."""
+    for line in html.css(".field-line"):
+        found = line.css_first("label")
+        if found and found.text().strip().rstrip("*") == label:
+            return line.css_first(".readonly") or line
+    raise AssertionError(f"no field '{label}'")
+
+
+def ask_of_many(client: Client, path: str, verb: str, *rows: Any, **more: Any) -> Any:
+    """Choose rows of the list at `path`, and a verb for them; return the answer, which is to be a confirmation."""
+    chosen = [row.pk for row in rows]
+    return client.post(path, {"action": verb, "_selected_action": chosen, "index": "0", **more}, follow=True)
+
+
+def do_to_many(
+    client: Client, path: str, verb: str, *rows: Any, form: dict[str, Any] | None = None
+) -> LexborHTMLParser:
+    """Choose rows of a list and a verb, confirm it, and return the page that follows."""
+    html = LexborHTMLParser(ask_of_many(client, path, verb, *rows).content.decode())
+    confirmation = html.css_first("form.confirmation")
+    assert confirmation, told(html)
+    keys = confirmation.css_first("[name=rows]").attributes["value"]
+    return confirmed(client.post(confirmation.attributes["action"], {"rows": keys, **(form or {})}, follow=True))
+
+
+def do_to_one(client: Client, path: str, verb: str, row: Any, **form: Any) -> LexborHTMLParser:
+    """Confirm a verb for the row of the list at `path`, and return the page that follows."""
+    return confirmed(client.post(f"{path}{row.pk}/{verb}/", form, follow=True))
+
+
+def confirmed(response: Any) -> LexborHTMLParser:
+    assert response.status_code == 200, response.status_code
+    html = LexborHTMLParser(response.content.decode())
+    assert not html.css("form.confirmation"), text(html)
+    return html
+
+
+def told(html: LexborHTMLParser) -> str:
+    """Return the messages of a page."""
+    lines = [one.text(separator=" ") for one in html.css("li") if one.attributes.get("class") == "*:mb-0!"]
+    return " ".join(" ".join(lines).split())
+
+
+def offered_verbs(html: LexborHTMLParser) -> list[str]:
+    """Return the names of the verbs that a row's page has buttons for."""
+    links = [one.attributes.get("href") or "" for one in html.css("#header-inner ul a")]
+    return [link.rstrip("/").rpartition("/")[2] for link in links if not link.endswith("/history/")]

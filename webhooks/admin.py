@@ -11,9 +11,11 @@ from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from webhooks.admin_verbs import CALLBACK_VERBS, RECEIVER_VERBS
 from webhooks.backlogs import Backlog, backlogs
 from webhooks.models import Callback, CallbackStatus, Receiver, ReceiverStatus
 from workspaces.staff import BoundedChangeList, ReadOnlyAdmin, WorkspaceFilter
@@ -33,6 +35,7 @@ class CallbackAdmin(ReadOnlyAdmin):
     """Callbacks, the latest first; of one where it goes and what came of each attempt."""
 
     workspace_path = "workspace"
+    verbs = CALLBACK_VERBS
     list_display = (
         "created_at",
         "shown_status",
@@ -95,7 +98,7 @@ class CallbackAdmin(ReadOnlyAdmin):
     def receiver_page(self, callback: Callback) -> SafeString:
         """Return a link to the receiver."""
         path = reverse("admin:webhooks_receiver_change", args=[callback.receiver_id])
-        return format_html('<a href="{}">{}</a>', path, callback.receiver.origin)
+        return format_html('<a class="link" href="{}">{}</a>', path, callback.receiver.origin)
 
     @admin.display(description="URL")
     def url(self, callback: Callback) -> SafeString:
@@ -128,7 +131,7 @@ class CallbackAdmin(ReadOnlyAdmin):
         if callback.parent_uid is None:
             return "-"
         path = reverse("admin:webhooks_callback_changelist")
-        return format_html('<a class="uid" href="{}?q={}">{}</a>', path, callback.parent_uid, callback.parent_uid)
+        return format_html('<a class="uid link" href="{}?q={}">{}</a>', path, callback.parent_uid, callback.parent_uid)
 
     @admin.display(description="attempts")
     def attempt_count(self, callback: Callback) -> int:
@@ -158,6 +161,7 @@ class ReceiverAdmin(ReadOnlyAdmin):
     """The origins that callbacks go to, how each fares, and what waits for it."""
 
     workspace_path = "workspace"
+    verbs = RECEIVER_VERBS
     list_display = (
         "origin",
         "workspace",
@@ -206,9 +210,10 @@ class ReceiverAdmin(ReadOnlyAdmin):
         return f"{receiver.backlog.pending:,}"
 
     @admin.display(description="oldest of them")
-    def oldest_pending_at(self, receiver: Any) -> Any:
+    def oldest_pending_at(self, receiver: Any) -> str:
         """Return when the oldest of those was made."""
-        return receiver.backlog.oldest_pending_at or "-"
+        oldest = receiver.backlog.oldest_pending_at
+        return date_format(oldest, "DATETIME_FORMAT") if oldest else "-"
 
     @admin.display(description="last error")
     def shown_error(self, receiver: Receiver) -> SafeString | str:

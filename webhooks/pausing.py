@@ -4,11 +4,14 @@ After ten failures in a row it is paused: 5 seconds, then a single callback prob
 five minutes. The first success ends that, and so does a probe's 410, which shows that it answers. Whatever is no
 success speaks against a receiver: no answer, 5xx, 429, 3xx, and other 4xx too, since one that refuses everything would
 have everything sent to it ten times. But not 410, which is about the one callback.
+
+A pause that somebody began by hand (`webhooks.receivers.pause`) has fewer failures in a row than one that began by
+itself. What was under way does not end it, and when it is over it is probed like any other.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from webhooks import retries
 from webhooks.delivery import Attempt
@@ -43,9 +46,15 @@ class Standing:
     def is_paused(self) -> bool:
         return self.status == ReceiverStatus.PAUSED
 
+    @property
+    def is_paused_by_hand(self) -> bool:
+        return self.is_paused and self.failures_in_row < FAILURES_IN_ROW
+
     def after(self, attempt: Attempt, *, is_probe: bool) -> Standing:
         """Return what is known once an attempt has ended."""
         rate = _moved(self.success_rate, attempt.is_success)
+        if self.is_paused_by_hand and not is_probe:
+            return replace(self, success_rate=rate)
         if attempt.is_success or (attempt.is_gone and is_probe):
             return Standing(ReceiverStatus.OK, 0, rate, self.last_error)
         counts = speaks_against(attempt) and (is_probe or not self.is_paused)

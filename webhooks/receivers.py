@@ -14,12 +14,15 @@ import structlog
 from django.db import connection, transaction
 from django.utils import timezone
 
+from rest.errors import Conflict, NotFound
 from webhooks.delivery import Attempt
 from webhooks.models import Receiver, ReceiverStatus
 from webhooks.pausing import Standing
 from workspaces.models import Workspace
 
 log = structlog.get_logger(__name__)
+
+PAUSED_BY_HAND = "Paused by hand."
 
 # When the first callback that waits may be sent, by the pause that `{until}` ends.
 _FIRST_DUE = """(
@@ -184,6 +187,63 @@ def _after(standing: Standing, results: Sequence[Result]) -> Standing:
     for result in results:
         standing = standing.after(result.attempt, is_probe=result.is_probe)
     return standing
+
+
+# --- By hand
+
+_PAUSE = f"""
+UPDATE webhooks_receiver AS receiver
+   SET status = 'PAUSED', failures_in_row = 0, last_error = %s, paused_until = until.at,
+       wakes_at = {_FIRST_DUE.format(until="until.at")}
+  FROM (SELECT clock_timestamp() + make_interval(secs => %s) AS at) AS until
+ WHERE id = %s
+"""
+_DRAIN = f"""
+UPDATE webhooks_receiver AS receiver
+   SET status = 'OK', failures_in_row = 0, paused_until = NULL,
+       wakes_at = {_FIRST_DUE.format(until="NULL::timestamptz")}
+ WHERE id = %s AND status = 'PAUSED'
+"""
+
+
+def pause(receiver: Receiver, *, seconds: float) -> None:
+    """Have nothing sent to a receiver for so long, in place of a pause it has. Then a single callback probes it.
+
+    What is under way is still sent, and ends the pause in no case: that takes a probe, or `drain`.
+
+    Raises:
+        NotFound: it was deleted.
+    """
+    if not _write(receiver, _PAUSE, [PAUSED_BY_HAND, seconds]):
+        raise _gone(receiver)
+    log.info("receiver_paused", receiver_id=receiver.pk, by_hand=True)
+
+
+def drain(receiver: Receiver) -> None:
+    """End a receiver's pause now: all that waits for it is sent, as if it had never failed.
+
+    Raises:
+        Conflict: it is not paused.
+        NotFound: it was deleted.
+    """
+    if _write(receiver, _DRAIN):
+        log.info("receiver_is_back", receiver_id=receiver.pk, by_hand=True)
+        return
+    if not Receiver.objects.filter(pk=receiver.pk).exists():
+        raise _gone(receiver)
+    raise Conflict("The receiver is not paused.", {"status": ReceiverStatus.OK.value})
+
+
+def _write(receiver: Receiver, statement: str, values: Sequence[str | float] = ()) -> bool:
+    """Change a receiver, holding its row first: what is stored for it meanwhile can then be seen."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT FROM webhooks_receiver WHERE id = %s FOR NO KEY UPDATE", [receiver.pk])
+        cursor.execute(statement, [*values, receiver.pk])
+        return cursor.rowcount == 1
+
+
+def _gone(receiver: Receiver) -> NotFound:
+    return NotFound("There is no such receiver.", {"origin": receiver.origin})
 
 
 # The first of each receiver, found by skipping from one to the next in the index: there may be many callbacks.

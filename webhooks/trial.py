@@ -13,11 +13,12 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from rest.database import give_connection_back
-from rest.errors import Unavailable
+from rest.errors import Conflict, Unavailable
 from rest.json import dumps
-from webhooks import delivery, signing
+from webhooks import delivery, destinations, signing
 from webhooks.delivery import Attempt
 from webhooks.destinations import CheckedDestination
+from webhooks.models import Destination, Receiver
 from workspaces.models import Workspace
 
 MAX_AT_ONCE = 2
@@ -49,6 +50,21 @@ def send(destination: CheckedDestination, workspace: Workspace, *, now: datetime
         )
     finally:
         _places.release()
+
+
+def send_to(receiver: Receiver, *, now: datetime) -> Attempt:
+    """Send a test to the URL of a receiver that a launch or a schedule named last, with its headers, as `send` does.
+
+    Raises:
+        Conflict: no URL of it is stored any more.
+        BadInput: the URL, or a header, is one that may not be called any more.
+        Unavailable: two tests are under way already.
+    """
+    destination = Destination.objects.filter(receiver=receiver).order_by("-pk").first()
+    if destination is None:
+        raise Conflict("No URL of this receiver is stored any more: there is nothing to test.")
+    checked = destinations.check(destination.url, dict(destination.headers), field="")
+    return send(checked, receiver.workspace, now=now)
 
 
 def body(ref_uid: UUID) -> bytes:

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
+from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from workspaces import keys
+from workspaces.admin_verbs import KEY_VERBS
 from workspaces.forms import ApiKeyForm, MembershipForm, WorkspaceForm
 from workspaces.models import ApiKey, Membership, User, Workspace
 from workspaces.staff import ReadOnlyAdmin, StaffAdmin, WorkspaceFilter, manages_any_workspace, workspaces_of
@@ -57,6 +56,9 @@ class UserAdmin(SuperusersOnlyAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     Nobody is deleted: runs name who launched them. Someone who left is made inactive, which ends their keys as well.
     """
 
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "is_active", "is_staff", "is_superuser", "last_login")
     list_filter = ("is_active", "is_staff", "is_superuser")
     search_fields = ("username", "email", "first_name", "last_name")
@@ -111,7 +113,7 @@ class WorkspaceAdmin(StaffAdmin):
         lists = [("runs_run", "runs"), ("workspaces_membership", "members"), ("workspaces_apikey", "keys")]
         query = f"?{WorkspaceFilter.parameter_name}={workspace.pk}"
         links = [(reverse(f"admin:{name}_changelist"), query, text) for name, text in lists]
-        return format_html_join(" · ", '<a href="{}{}">{}</a>', links)
+        return format_html_join(" · ", '<a class="link" href="{}{}">{}</a>', links)
 
 
 @admin.register(Membership)
@@ -193,6 +195,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     """Keys: made here and shown once, never changed, revoked for good. Of a key only its hash is stored."""
 
     workspace_path = "membership__workspace"
+    verbs = KEY_VERBS
     form = ApiKeyForm
     list_display = ("begins_with", "name", "user", "workspace", "role", "may", "state", "last_used_at", "created_at")
     list_display_links = ("begins_with", "name")
@@ -232,29 +235,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
         """Return what is shown of a key, or asked for a new one."""
         return self.fields if obj else ("membership", "name", "role", "scopes", "expires_at")
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the page that revokes a key."""
-        revoke = self.admin_site.admin_view(self.revoke_view)
-        return [path("<path:object_id>/revoke/", revoke, name="workspaces_apikey_revoke"), *super().get_urls()]
-
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Ask Django's permission to add keys, and for a workspace to make them in."""
         return request.user.has_perm("workspaces.add_apikey") and manages_any_workspace(request)
-
-    def has_revoke_permission(self, request: HttpRequest, row: ApiKey | None = None) -> bool:
-        """Ask Django's permission to change keys: revoking is the one change there is.
-
-        A key is revoked by its user, and by those who manage its workspace.
-        """
-        if not request.user.has_perm("workspaces.change_apikey"):
-            return False
-        if row is None or row.membership.user_id == request.user.pk:
-            return True
-        return self.managed(request, ApiKey.objects.filter(pk=row.pk)).exists()
-
-    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Ask for any of the permissions that would let one see keys."""
-        return super().has_view_permission(request, obj) or self.has_revoke_permission(request)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         """Make the key that the form describes. The key itself stays on `obj`, in memory, for the answer to show."""
@@ -271,29 +254,9 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add the way to revoke a key to its page, and leave one button to make one: it is shown when it is made."""
-        context["may_revoke"] = self.has_revoke_permission(request, context.get("original"))
+        """Leave one button to make a key: it is shown when it is made."""
         context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
         return super().render_change_form(request, context, *args, **kwargs)
-
-    def revoke_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
-        """Ask whether the key shall end, and end it."""
-        if not self.has_revoke_permission(request):
-            raise PermissionDenied
-        row = self.get_object(request, unquote(object_id))
-        if row is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
-        if not self.has_revoke_permission(request, row):
-            raise PermissionDenied
-        if request.method != "POST":
-            context = self.page_context(request, "Revoke this key?", original=row)
-            return TemplateResponse(request, "admin/workspaces/apikey/revoke.html", context)
-        if keys.revoke_key(row, now=timezone.now()):
-            self.log_change(request, row, "Revoked.")
-            self.message_user(request, f"The key {row.prefix}… is revoked.", messages.SUCCESS)
-        else:
-            self.message_user(request, f"The key {row.prefix}… was revoked before.", messages.INFO)
-        return HttpResponseRedirect(reverse("admin:workspaces_apikey_change", args=[row.pk]))
 
     @admin.display(description="key")
     def begins_with(self, row: ApiKey) -> SafeString:

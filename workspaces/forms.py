@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.utils import timezone
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminSelectWidget
 
 from workspaces.keys import lower_role
 from workspaces.models import ApiKey, Membership, Role, Scope, Workspace
@@ -42,10 +43,11 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     role = forms.ChoiceField(
         choices=[("", "As its member's"), *Role.choices],
         required=False,
+        widget=UnfoldAdminSelectWidget,
         help_text="The lower of the key's and its member's is in force, so a key never carries more than its member.",
     )
     scopes = forms.MultipleChoiceField(
-        choices=Scope.choices, widget=forms.CheckboxSelectMultiple, initial=list(Scope.values)
+        choices=Scope.choices, widget=UnfoldAdminCheckboxSelectMultipleWidget, initial=list(Scope.values)
     )
 
     class Meta:

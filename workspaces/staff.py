@@ -21,14 +21,15 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import ChangeList
 from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.paginator import Paginator
-from django.db.models import Field, Model, QuerySet
+from django.db.models import Field, Model, Q, QuerySet
 from django.forms import ModelChoiceField
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
 from rest import pagination
+from workspaces.acting import ActingAdmin
 from workspaces.models import Membership, Scope, Workspace
 from workspaces.permissions import ROLES_BY_SCOPE
+from workspaces.staff_verbs import EVERY_ROW
 
 WORKSPACES_OFFERED = 100
 LONGEST_ID = 19  # digits
@@ -41,12 +42,17 @@ def workspaces_of(request: HttpRequest) -> QuerySet[Workspace]:
     return Workspace.objects.filter(pk__in=Membership.objects.filter(user=request.user.pk).values("workspace"))
 
 
-def workspaces_managed_by(request: HttpRequest) -> QuerySet[Workspace]:
-    """Return the workspaces whose members and keys the person signed in may change, with the role the API asks for."""
+def workspaces_where(request: HttpRequest, scope: str) -> QuerySet[Workspace]:
+    """Return the workspaces where the person signed in has a role that the API asks for with `scope`."""
     if request.user.is_superuser:
         return Workspace.objects.all()
-    managing = Membership.objects.filter(user=request.user.pk, role__in=ROLES_BY_SCOPE[Scope.MANAGE])
-    return Workspace.objects.filter(pk__in=managing.values("workspace"))
+    memberships = Membership.objects.filter(user=request.user.pk, role__in=ROLES_BY_SCOPE[scope])
+    return Workspace.objects.filter(pk__in=memberships.values("workspace"))
+
+
+def workspaces_managed_by(request: HttpRequest) -> QuerySet[Workspace]:
+    """Return the workspaces whose members and keys the person signed in may change, with the role the API asks for."""
+    return workspaces_where(request, Scope.MANAGE)
 
 
 def manages_any_workspace(request: HttpRequest) -> bool:
@@ -95,7 +101,7 @@ class Autocomplete(AutocompleteSelect):
         return super().optgroups(name, [one for one in value if not one or str(one).isdecimal()], attr)
 
 
-class StaffAdmin(ModelAdmin):
+class StaffAdmin(ActingAdmin):
     """The base of every admin.
 
     `workspace_path` is the lookup that leads from a row to its workspace; None is for rows of no workspace.
@@ -123,6 +129,12 @@ class StaffAdmin(ModelAdmin):
         if self.workspace_path is None or request.user.is_superuser:
             return rows
         return rows.filter(**{f"{self.workspace_path}__in": workspaces_managed_by(request)})
+
+    def rows_of_role(self, request: HttpRequest, scope: Scope) -> Q:
+        """Return which rows the person's role in their workspace lets them act on, where the API asks for `scope`."""
+        if self.workspace_path is None or request.user.is_superuser:
+            return EVERY_ROW
+        return Q(**{f"{self.workspace_path}__in": workspaces_where(request, scope)})
 
     def page_context(self, request: HttpRequest, title: str, **more: Any) -> dict[str, Any]:
         """Return what the template of a page of our own is given: what each page of the admin has, and `more`."""
@@ -172,7 +184,7 @@ class StaffAdmin(ModelAdmin):
 
 
 class ReadOnlyAdmin(StaffAdmin):
-    """Rows that are looked at, and changed by no form."""
+    """Rows that are looked at, and changed by no form. What can be done to them are the verbs."""
 
     actions = None
 

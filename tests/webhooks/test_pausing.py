@@ -90,3 +90,14 @@ def test_the_rate_is_of_about_a_hundred_attempts() -> None:
 def test_what_is_told_of_the_error_is_short() -> None:
     told = NEW.after(replace(attempt(500), error="x" * 5000), is_probe=False)
     assert told.last_error == "x" * 500
+
+
+def test_a_pause_by_hand_ends_by_a_probe_and_not_by_what_was_under_way() -> None:
+    by_hand = Standing(ReceiverStatus.PAUSED, 0, 1.0, "Paused by hand.")
+    late = after(by_hand, 200, 500, 410)
+    assert (late.status, late.failures_in_row, late.pause_s) == (ReceiverStatus.PAUSED, 0, None)
+    assert late.success_rate != 1.0
+    assert late.last_error == "Paused by hand."
+    assert not after(by_hand, 200, is_probe=True).is_paused
+    failing = after(by_hand, 500, is_probe=True)
+    assert (failing.is_paused, failing.pause_s) == (True, 5)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from rest.errors import NotFound
 from tests.webhooks.factories import (
     attempt,
     callbacks,
@@ -229,3 +230,44 @@ def test_the_sweep_goes_on_in_steps(workspace: Workspace, monkeypatch: pytest.Mo
     expire()
     assert recovery.sweep(step_s=0).expired_leases == 2
     assert recovery.sweep(step_s=60).expired_leases == 5
+
+
+def test_a_pause_by_hand_holds_for_its_time_whatever_was_under_way(workspace: Workspace) -> None:
+    made = callbacks(workspace, 5)
+    under_way = claim(most=2)
+    receivers.pause(receiver_of(made[0]), seconds=900)
+    record(under_way, 200)
+    receiver = receiver_of(made[0])
+    assert (receiver.status, receiver.failures_in_row) == (ReceiverStatus.PAUSED, 0)
+    assert 890 < pause_s(receiver) <= 900
+    assert receiver.wakes_at == receiver.paused_until
+    assert claim() == []
+    record([probe()], 200)
+    assert receiver_of(made[0]).status == ReceiverStatus.OK
+    assert len(claim()) == 2
+
+
+def test_draining_ends_any_pause_and_all_that_is_due_is_claimed(workspace: Workspace) -> None:
+    waiting = paused(workspace)
+    receivers.drain(receiver_of(waiting[0]))
+    receiver = receiver_of(waiting[0])
+    assert (receiver.status, receiver.paused_until, receiver.failures_in_row) == ("OK", None, 0)
+    claims = claim()
+    assert len(claims) == 5
+    assert not any(one.is_probe for one in claims)
+
+
+def test_a_pause_by_hand_takes_the_place_of_another(workspace: Workspace) -> None:
+    waiting = paused(workspace)
+    receivers.pause(receiver_of(waiting[0]), seconds=900)
+    receiver = receiver_of(waiting[0])
+    assert pause_s(receiver) > 890
+    assert (receiver.failures_in_row, receiver.last_error) == (0, "Paused by hand.")
+
+
+def test_one_that_is_deleted_is_neither_paused_nor_drained(workspace: Workspace) -> None:
+    receiver = receivers.receiver_of(workspace, "https://receiver.test")
+    Receiver.objects.all().delete()
+    for act in (lambda: receivers.pause(receiver, seconds=1), lambda: receivers.drain(receiver)):
+        with pytest.raises(NotFound):
+            act()

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.factories import Api, Member, member
-from tests.staff import EVIL, assert_harmless, page, rows, staff, superuser, text
+from tests.staff import EVIL, assert_harmless, field_of, page, rows, staff, superuser, text
 from workspaces import keys
 from workspaces.models import ApiKey, Membership, Role, User, Workspace
 
@@ -444,7 +444,7 @@ class TestWorkspaces:
 
     def test_lead_to_what_they_hold(self, root, acme, globex):
         html = page(root, f"{WORKSPACES}{acme.workspace.pk}/change/")
-        links = [one.attributes["href"] for one in html.css(".field-contents a")]
+        links = [one.attributes["href"] for one in field_of(html, "What it holds").css("a")]
         assert len(links) == 3
         found = [rows(page(root, link)) for link in links]
         assert [len(some) for some in found] == [0, 1, 1]

@@ -21,7 +21,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from actions.models import Action
-from runs import admin_pages
+from runs import admin_launch, admin_pages
 from runs.models import Run, RunStatus
 from runs.search import search
 from workspaces.markup import json_block
@@ -154,7 +154,7 @@ class RunAdmin(ReadOnlyAdmin):
         below = [
             self._below(page.__name__, page) for page in (admin_pages.inputs, admin_pages.outputs, admin_pages.timeline)
         ]
-        return [*below, *super().get_urls()]
+        return [*admin_launch.paths(self), *below, *super().get_urls()]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any

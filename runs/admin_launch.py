@@ -187,10 +187,10 @@ def upload(page: Page, form: UploadForm) -> HttpResponseBase | dict[str, Any]:
     on_invalid = REJECT if launches and sent.get("on_invalid") != SKIP else SKIP
     looked = uploads.look(uploaded, on_invalid=on_invalid, now=timezone.now())
     if not launches or not uploads.is_sealed(looked, sent.get("seal", "")):
-        return {"looked": looked, "has_changed": launches, "file_name": file.name}
+        return {"look": launch_pages.shown_look(looked, file.name), "has_changed": launches}
     run = looked.prepared.store()
     looked.prepared.ring()
-    messages.success(page.request, f"Launched on {looked.counts[0]:,} inputs.")
+    messages.success(page.request, f"Launched on {looked.input_count:,} inputs.")
     return _leave_for(page, run.pk)
 
 

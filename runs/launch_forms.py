@@ -90,9 +90,11 @@ class Part:
             return
         initial = json.dumps(schema_fields.skeleton(found or []), indent=2, ensure_ascii=False)
         form.fields[self.name] = WholeField(
-            label=name, required=False, initial=initial, help_text="A JSON object.",
-            widget=widgets.UnfoldAdminTextareaWidget(AS_JSON | {"rows": 6}),
-        )  # fmt: skip
+            label="As a JSON object",
+            required=False,
+            initial=initial,
+            widget=widgets.UnfoldAdminTextareaWidget(AS_JSON),
+        )
 
     @property
     def value(self) -> Any:

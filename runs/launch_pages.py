@@ -12,6 +12,7 @@ from actions.models import Action
 from rest.errors import ApiError, Conflict
 from runs import launch, results
 from runs.models import Run, RunStatus
+from runs.uploads import Looked
 from workspaces.markup import json_block, json_line_block
 
 OUTPUTS_SHOWN = 20
@@ -48,6 +49,20 @@ def shown_answer(run_pk: int, definition: ActionDefinition, *, waited_s: float) 
         "is_many": definition.output_kind == "many",
         "output_blocks": [json_line_block(output.line) for output in page.outputs],
         "outputs_left_out": run.progress.output_count - len(page.outputs),
+    }
+
+
+def shown_look(looked: Looked, file_name: str) -> dict[str, Any]:
+    """Return what was found in a file that is to be launched, its numbers as people read them."""
+    return {
+        "file_name": file_name,
+        "total": f"{looked.input_count:,}",
+        "fitting": f"{looked.input_count - looked.invalid_count:,}",
+        "invalid": f"{looked.invalid_count:,}" if looked.invalid_count else "",
+        "rows": looked.invalid,
+        "is_cut": len(looked.invalid) < looked.invalid_count,
+        "refusal": looked.refusal,
+        "seal": looked.seal,
     }
 
 

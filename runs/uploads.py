@@ -59,15 +59,14 @@ class Looked:
     seal: str
 
     @property
-    def counts(self) -> tuple[int, int]:
-        """How many inputs there are, and how many of them do not fit."""
-        return self.prepared.inputs.input_count, self.prepared.inputs.invalid_count
+    def input_count(self) -> int:
+        """How many inputs there are."""
+        return self.prepared.inputs.input_count
 
     @property
-    def fitting(self) -> int:
-        """How many do."""
-        total, invalid = self.counts
-        return total - invalid
+    def invalid_count(self) -> int:
+        """How many of them do not fit."""
+        return self.prepared.inputs.invalid_count
 
     @property
     def refusal(self) -> str:

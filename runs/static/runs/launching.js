@@ -12,6 +12,13 @@ function tell(text) {
   document.getElementById("outcome").replaceChildren(panel);
 }
 
+// unfold's script writes the name of a chosen file into the first text field that it finds near: here that is another's.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const input of document.querySelectorAll(".launching-form input[type=file]")) {
+    input.hasChangeListener = true;
+  }
+});
+
 document.addEventListener("change", (event) => {
   if (event.target.matches(".launching-form input[type=file]")) {
     tell("Check the file, and see here what it holds.");

@@ -260,7 +260,8 @@ def _run(
     error = _error(status, of, chance)
     run = (
         pk, due.uid if due else _uid(at, chance), place.workspace.pk, chance.choice(place.users).pk,
-        actions[name].pk, name, "LIVE" if is_live else "ASYNC", status, error, due.name if due else _name(is_live, chance),
+        actions[name].pk, name, "LIVE" if is_live else "ASYNC", status, error,
+        due.name if due else _name(is_live, chance),
         "{}" if is_live else "{" + ",".join(chance.sample(TAGS, chance.choice((0, 0, 1, 1, 2, 3)))) + "}", "{}", "",
         of.input_set_id, min(of.input_count, run_templates.BATCH_SIZE), "{}", due.schedule_uid if due else None,
         due.name if due else "", now + timedelta(hours=1 + 200 * chance.random()) if status == "SCHEDULED" else None,

@@ -257,8 +257,8 @@ def _callback(
     is_waiting = receiver.status == ReceiverStatus.PAUSED
     has_failed = not is_waiting and chance.random() < 0.02
     at, took = finished_at.isoformat(), chance.randint(8, 900)
-    ok = {"at": at, "status_code": 200, "duration_ms": took, "error": None, "response_snippet": "ok"}
-    bad = {**ok, "status_code": 503, "error": "the receiver answered 503", "response_snippet": "Service Unavailable"}
+    ok = {"at": at, "http_status": 200, "http_response": "ok", "duration_ms": took, "error": None}
+    bad = {**ok, "http_status": 503, "http_response": "Service Unavailable", "error": "The receiver answered 503."}
     status = CallbackStatus.PENDING if is_waiting else CallbackStatus.FAILED if has_failed else CallbackStatus.SUCCESS
     return Callback(
         ref_uid=UUID(int=chance.getrandbits(128)), workspace=place.workspace, receiver=receiver,

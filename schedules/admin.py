@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from runs.admin import ActionFilter
 from schedules import admin_pages
 from schedules.clock import database_time
-from schedules.models import Fire, Schedule, ScheduleStatus
+from schedules.models import Fire, FireKind, Schedule, ScheduleStatus
 from workspaces.markup import json_block
 from workspaces.staff import BoundedChangeList, ReadOnlyAdmin, WorkspaceFilter
 
@@ -177,10 +177,10 @@ class ScheduleAdmin(ReadOnlyAdmin):
             return "-"
         late = max(schedule.last_late, timedelta())
         word, kind = admin_pages.word_and_kind(schedule.last_kind, late)
-        return format_html(
-            '<span class="badge badge-{}">{}</span> <span class="help figures">{}</span>',
-            *(kind, word, f"{admin_pages.span(late)} late"),
-        )
+        shown = format_html('<span class="badge badge-{}">{}</span>', kind, word)
+        if schedule.last_kind != FireKind.FIRED:
+            return shown
+        return format_html('{} <span class="help figures">+{}</span>', shown, admin_pages.span(late))
 
     @admin.display(description="rules")
     def rules(self, schedule: Schedule) -> str:

@@ -71,7 +71,7 @@ def next_due(schedule: Schedule, now: datetime) -> list[DueTime]:
     return [
         DueTime(
             row.at,
-            f"{_moment(row.local, row.local.tzinfo or UTC)} {row.local:%z}",
+            f"{_moment(row.local, row.local.tzinfo or UTC)} {row.local.isoformat()[-6:]}",
             _moment(row.at, UTC),
             f"in {span(row.at - now)}",
             number > 0 and offsets[number] != offsets[number - 1],
@@ -150,13 +150,13 @@ def legend(lines: Iterable[Line]) -> list[tuple[str, str, int]]:
 
 
 def lateness(lines: Iterable[Line]) -> str:
-    """Return how late due times were fired: half of them by no more than the first, none by more than the second."""
+    """Return how late due times were fired, as a sentence; empty where none were."""
     fired = [line.fire for line in lines if line.fire.kind == FireKind.FIRED and line.fire.due_at]
     late = [late_by(fire.due_at, fire.at).total_seconds() for fire in fired]
     if not late:
         return ""
     middle, most = timedelta(seconds=median(late)), timedelta(seconds=max(late))
-    return f"{span(middle)} late in the middle, {span(most)} at most"
+    return f"Half of them were fired within {span(middle)}, all within {span(most)}."
 
 
 def late_by(due_at: datetime | None, at: datetime) -> timedelta:

@@ -70,12 +70,11 @@ def read_body(request: HttpRequest, limit: int) -> bytes:
     """
     if hasattr(request, "_body"):  # something read it before us
         return _within(request.body, limit)
-    if _content_length(request) > limit and not _is_chunked(request):
-        raise _too_large(limit)
+    refuse_larger(request, limit)
     with tempfile.SpooledTemporaryFile(max_size=LARGE_BODY_BYTES, dir=settings.FILE_UPLOAD_TEMP_DIR) as spool:
         size = _receive(request, spool, limit)
         if size > LARGE_BODY_BYTES:
-            _take_large_body(request)
+            take_large_body(request)
         spool.seek(0)
         return spool.read()
 
@@ -115,7 +114,18 @@ def discard_body(request: HttpRequest) -> None:
             wire.settimeout(None)
 
 
-def _take_large_body(request: HttpRequest) -> None:
+def refuse_larger(request: HttpRequest, limit: int) -> None:
+    """Raise `PayloadTooLarge` for a body that is announced to be larger than `limit` bytes, before any is read."""
+    if _content_length(request) > limit and not _is_chunked(request):
+        raise too_large(limit)
+
+
+def take_large_body(request: HttpRequest) -> None:
+    """Take a place for a body that has arrived and is read into memory now; `release_large_body` gives it back.
+
+    Raises:
+        Unavailable: all are taken, and none was given back within a moment.
+    """
     if not _large_bodies().acquire(timeout=LARGE_BODY_WAIT_S):
         raise Unavailable(
             f"{settings.RUNYARD_MAX_LARGE_BODIES} large bodies are being taken in already. Try again shortly.",
@@ -137,7 +147,7 @@ def _receive(request: HttpRequest, spool: IO[bytes], limit: int) -> int:
     for chunk in _chunks(request, limit):
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         spool.write(chunk)
         if digest:
             digest.update(chunk)
@@ -187,11 +197,12 @@ def _content_length(request: HttpRequest) -> int:
 
 def _within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     return body
 
 
-def _too_large(limit: int) -> PayloadTooLarge:
+def too_large(limit: int) -> PayloadTooLarge:
+    """Return the error for a body of more than `limit` bytes."""
     return PayloadTooLarge(
         f"The body is larger than the {limit} bytes allowed (RUNYARD_MAX_BODY_BYTES).",
         {"limit": limit, "setting": "RUNYARD_MAX_BODY_BYTES"},

@@ -20,7 +20,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from rest.errors import ApiError
-from runs import admin_columns, admin_list, admin_pages, downloads
+from runs import admin_columns, admin_launch, admin_list, admin_pages, downloads
 from runs.admin_filters import IN_THE_FORM
 from runs.admin_filters import ActionFilter as ActionFilter  # for the lists of the rooms above
 from runs.admin_list import RunList
@@ -83,6 +83,7 @@ class RunAdmin(ReadOnlyAdmin):
         pages = (admin_pages.inputs, admin_pages.outputs, admin_pages.timeline)
         files = [(what, form) for what in ("inputs", "outputs") for form in downloads.MEDIA_TYPES]
         return [
+            *admin_launch.paths(self),
             path("moving/", self.admin_site.admin_view(self._moving), name="runs_run_moving"),
             path("<path:object_id>/live/", self.admin_site.admin_view(self._live), name="runs_run_live"),
             *(self._below(f"{page.__name__}/", page.__name__, self._page_view(page)) for page in pages),

@@ -177,7 +177,7 @@ def check_async(definition: ActionDefinition, action: Action, asked: AsyncLaunch
         BadInput: there are no inputs or too many; with `reject`, one does not fit; or its callback may not be made.
         BadParameters: they are too large; with `reject`, they do not fit.
     """
-    _check_count(asked.inputs)
+    check_count(len(asked.inputs))
     check_parameters_size(asked.parameters)
     called_back = asked.callback.check() if asked.callback else None
     problems = parameter_problems(definition, asked.parameters)
@@ -272,13 +272,14 @@ def _check_rate(action: Action, rate: str, *, now: datetime) -> None:
         )
 
 
-def _check_count(values: Sequence[Any]) -> None:
+def check_count(count: int, *, at_least: int = 1) -> None:
+    """Raise `BadInput` for more inputs than one run takes, or for fewer than `at_least`."""
     limit = settings.RUNYARD_MAX_INPUTS
-    if not values:
+    if count < at_least:
         raise BadInput("inputs: there are none. Send 1 or more.", {"field": "inputs", "min_items": 1})
-    if len(values) > limit:
+    if count > limit:
         raise BadInput(
-            f"inputs: {len(values):,} are more than the {limit:,} one run takes (RUNYARD_MAX_INPUTS).",
+            f"inputs: {count:,} are more than the {limit:,} one run takes (RUNYARD_MAX_INPUTS).",
             {"field": "inputs", "max_items": limit, "setting": "RUNYARD_MAX_INPUTS"},
         )
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import QuerySet
+from django.db.models import DurationField, ExpressionWrapper, F, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from runs.admin import ActionFilter
-from schedules import cron, due_times
+from schedules import admin_pages
 from schedules.admin_verbs import SCHEDULE_VERBS
 from schedules.clock import database_time
-from schedules.cron import BadCron
-from schedules.due_times import PreviewRow
-from schedules.lifecycle import ENDED
 from schedules.models import Fire, FireKind, Schedule, ScheduleStatus
-from schedules.zones import UnknownZone
 from workspaces.markup import json_block
 from workspaces.staff import BoundedChangeList, ReadOnlyAdmin, WorkspaceFilter
 
@@ -29,21 +28,20 @@ BADGES: dict[str, str] = {
     ScheduleStatus.ACTIVE: "moving",
     ScheduleStatus.PAUSED: "mixed",
     ScheduleStatus.COMPLETED: "good",
-    FireKind.FIRED: "good",
-    FireKind.TRIGGERED: "good",
-    FireKind.SKIPPED: "mixed",
-    FireKind.MISSED: "bad",
 }
-FIRES_SHOWN = 100
-DUE_TIMES_SHOWN = 10
 
 
 class ScheduleList(BoundedChangeList):
-    """The list leaves what may be large."""
+    """The list leaves what may be large, and reads what became of the last due time."""
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Any]:
-        """Return the schedules asked for."""
-        return super().get_queryset(request, exclude_parameters).defer("parameters", "identity_ids", "last_error")
+        """Return the schedules asked for, each with the kind of its last line and how late that was."""
+        schedules = super().get_queryset(request, exclude_parameters)
+        last = Fire.objects.filter(schedule=OuterRef("pk"), due_at__isnull=False).order_by("-due_at")
+        late = ExpressionWrapper(F("at") - F("due_at"), output_field=DurationField())
+        return schedules.defer("parameters", "identity_ids", "last_error").annotate(
+            last_kind=Subquery(last.values("kind")[:1]), last_late=Subquery(last.values(late=late)[:1])
+        )
 
 
 @admin.register(Schedule)
@@ -56,8 +54,9 @@ class ScheduleAdmin(ReadOnlyAdmin):
         "action_name",
         "shown_status",
         "shown_when",
-        "next_execution_at",
+        "shown_next",
         "last_execution_at",
+        "shown_last",
         "missed_count",
         "name",
         "workspace",
@@ -74,7 +73,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
             None,
             {
                 "fields": (
-                    *("shown_uid", "action", "shown_status", "next_execution_at", "last_execution_at", "last_run"),
+                    *("shown_uid", "action", "shown_status", "shown_next", "last_execution_at", "last_run"),
                     *("missed_count", "shown_error"),
                 )
             },
@@ -93,6 +92,10 @@ class ScheduleAdmin(ReadOnlyAdmin):
             {"fields": ("workspace", "user", "name", "shown_tags", "inputs", "calls_back", "shown_parameters")},
         ),
     )
+
+    class Media:
+        css = {"all": ["schedules/schedule.css"]}
+        js = ["schedules/viewer_clock.js"]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the class of the list."""
@@ -115,10 +118,17 @@ class ScheduleAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         """Add what is due next and what became of earlier due times to a schedule's page."""
-        schedule = context["original"]
-        fires = Fire.objects.filter(schedule=schedule).order_by("-id")[:FIRES_SHOWN]
-        lines = [{"row": fire, "badge": _badge(fire.kind), "run": _run_link(fire.run_uid)} for fire in fires]
-        context |= {"fires": lines, "fires_shown": FIRES_SHOWN, "due_times": _due_times(schedule)}
+        schedule, now = context["original"], database_time()
+        fires = admin_pages.latest(schedule)
+        context |= {
+            "due_times": admin_pages.next_due(schedule, now),
+            "in_words": admin_pages.in_words(schedule),
+            "fires": fires,
+            "fires_shown": admin_pages.FIRES_SHOWN,
+            "strip": admin_pages.strip(fires, now),
+            "legend": admin_pages.legend(fires),
+            "lateness": admin_pages.lateness(fires),
+        }
         return super().render_change_form(request, context, *args, **kwargs)
 
     @admin.display(description="uid")
@@ -132,22 +142,47 @@ class ScheduleAdmin(ReadOnlyAdmin):
         return _badge(schedule.status)
 
     @admin.display(description="when")
-    def shown_when(self, schedule: Schedule) -> SafeString | str:
-        """Return the cron expression and its time zone; without one, that it fires once."""
+    def shown_when(self, schedule: Schedule) -> SafeString:
+        """Return when it fires, in words; and its cron expression and time zone."""
+        words = admin_pages.in_words(schedule)
+        shown = format_html('<span class="when-words stored-text">{}</span>', words)
         if not schedule.cron:
-            return "once"
-        return format_html("<code>{}</code> {}", schedule.cron, schedule.timezone)
+            return format_html('{} <span class="help">{}</span>', shown, schedule.timezone)
+        return format_html(
+            '{} <span class="help"><code class="stored-text">{}</code> {}</span>',
+            *(shown, schedule.cron, schedule.timezone),
+        )
 
     @admin.display(description="cron")
     def shown_cron(self, schedule: Schedule) -> SafeString | str:
         """Return the cron expression, and what it means."""
         if not schedule.cron:
             return "-"
-        try:
-            meaning = cron.read(schedule.cron).explanation
-        except BadCron as error:
-            meaning = str(error)
-        return format_html("<code>{}</code> {}", schedule.cron, meaning)
+        return format_html("<code>{}</code> {}", schedule.cron, admin_pages.in_words(schedule))
+
+    @admin.display(description="next")
+    def shown_next(self, schedule: Schedule) -> SafeString | str:
+        """Return the next due time, and for how long it has been overdue."""
+        due_at = schedule.next_execution_at
+        if due_at is None:
+            return "-"
+        shown = format_html('<span class="figures">{}</span>', date_format(due_at, "DATETIME_FORMAT"))
+        overdue = admin_pages.overdue(schedule, timezone.now())
+        if not overdue:
+            return shown
+        return format_html('{} <span class="badge badge-bad">overdue by {}</span>', shown, overdue)
+
+    @admin.display(description="last fire")
+    def shown_last(self, schedule: Any) -> SafeString | str:
+        """Return what became of the last due time, and how late it was, which the list has read of each schedule."""
+        if schedule.last_kind is None:
+            return "-"
+        late = max(schedule.last_late, timedelta())
+        word, kind = admin_pages.word_and_kind(schedule.last_kind, late)
+        shown = format_html('<span class="badge badge-{}">{}</span>', kind, word)
+        if schedule.last_kind != FireKind.FIRED:
+            return shown
+        return format_html('{} <span class="help figures">+{}</span>', shown, admin_pages.span(late))
 
     @admin.display(description="rules")
     def rules(self, schedule: Schedule) -> str:
@@ -198,13 +233,3 @@ def _run_link(uid: UUID | None) -> SafeString | str:
         return "-"
     path = f"{reverse('admin:runs_run_changelist')}?q={uid}"
     return format_html('<a class="uid" href="{}">{}</a>', path, uid)
-
-
-def _due_times(schedule: Schedule) -> list[PreviewRow]:
-    """Return the next due times; of a paused schedule those it would have, and none of one that has ended."""
-    if schedule.status in ENDED:
-        return []
-    try:
-        return due_times.preview(schedule.timing, database_time(), DUE_TIMES_SHOWN)
-    except (UnknownZone, BadCron):
-        return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from config.bar_chart import HEIGHT, WIDTH, bar_chart
@@ -22,7 +24,7 @@ def test_bars_stand_side_by_side_over_the_whole_width():
     bars = bar_chart([(str(number), {"good": 1}) for number in range(60)]).bars
     assert bars[0].x > 0
     assert bars[-1].x + bars[-1].width < WIDTH
-    assert all(one.x + one.width < other.x for one, other in zip(bars, bars[1:], strict=False))
+    assert all(one.x + one.width < other.x for one, other in itertools.pairwise(bars))
 
 
 def test_little_beside_much_is_seen():

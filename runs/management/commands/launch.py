@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from actions import catalogue
 from rest import json
 from rest.errors import ApiError, BadInput
 from runs import launch
@@ -39,8 +40,9 @@ class Command(BaseCommand):
         member = _member(options["workspace"])
         now = timezone.now()
         try:
+            schema = catalogue.definition(options["action"]).input_schema
             body = {
-                "inputs": read_inputs(content, options["format"] or format_of(options["file"], content)),
+                "inputs": read_inputs(content, options["format"] or format_of(options["file"], content), schema),
                 "parameters": _parameters(options["parameters"]),
                 "name": options["name"],
                 "batch_size": options["batch_size"],

@@ -85,7 +85,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def list_of(model: str, **filters: object) -> str:
     """Return the address of a model's list, such as "runs.run", under filters."""
     path = reverse(f"admin:{model.replace('.', '_')}_changelist")
-    return f"{path}?{urlencode(filters)}" if filters else path
+    return f"{path}?{urlencode(filters, doseq=True)}" if filters else path
 
 
 def _runs(workspaces: Workspaces, now: datetime) -> dict[str, Any]:
@@ -125,7 +125,7 @@ OUTCOMES = {
 
 def _ended(outcomes: Sequence[Outcome], span: str) -> list[Figure]:
     def url(status: RunStatus) -> str:
-        return list_of("runs.run", status=status, ended=span)
+        return list_of("runs.run", status__exact=status, ended=span)
 
     return [Figure(getattr(one, span), one.status, url(one.status), OUTCOMES[one.status]) for one in outcomes]
 
@@ -135,7 +135,7 @@ def _figures(queues: Sequence[Queue]) -> list[Figure]:
         return sum(one.runs for one in queues if one.status in statuses)
 
     def figure(title: str, kind: str, *statuses: RunStatus) -> Figure:
-        url = list_of("runs.run", status=",".join(statuses))
+        url = list_of("runs.run", status__exact=list(statuses))
         return Figure(count(*statuses), title, url, kind)
 
     return [
@@ -153,7 +153,7 @@ def _lines(queues: Sequence[Queue]) -> list[Line]:
             continue
         name = one.action_name
         line = lines.setdefault(name, Line(name, list_of("runs.run", action=name)))
-        url = list_of("runs.run", action=name, status=one.status)
+        url = list_of("runs.run", action=name, status__exact=one.status)
         line.statuses.append(Figure(one.runs, one.status, url))
         line.remaining += one.remaining
     return sorted(lines.values(), key=lambda line: -line.remaining)[:ROWS]
@@ -178,15 +178,21 @@ def _throughput(intervals: Sequence[Interval], form: str) -> dict[str, Any]:
 
 def _failed(workspaces: Workspaces, now: datetime) -> Iterable[Notice]:
     for one in runs_overview.failed(workspaces, since=now - DAY):
-        url = list_of("runs.run", action=one.action_name, status=RunStatus.FAILED, ended="day", error=one.label)
+        url = list_of(
+            "runs.run", action=one.action_name, status__exact=RunStatus.FAILED, ended="day", **_error(one.label)
+        )
         yield Notice(
             "bad", f"{_count(one.runs, 'run')} of {one.action_name} failed", _reason(one.label, one.message), url
         )
 
 
+def _error(label: str) -> dict[str, str]:
+    return {"error": label} if label else {}
+
+
 def _blocked(workspaces: Workspaces) -> Iterable[Notice]:
     for one in runs_overview.blocked(workspaces):
-        url = list_of("runs.run", action=one.action_name, status=RunStatus.BLOCKED)
+        url = list_of("runs.run", action=one.action_name, status__exact=RunStatus.BLOCKED)
         reason = _reason(one.label, one.message) or "Waits for a limit or for another run."
         yield Notice("mixed", f"{_count(one.runs, 'run')} of {one.action_name} blocked", reason, url)
 

@@ -13,12 +13,13 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Model, Q, QuerySet
+from django.db.models.fields.json import KT
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from actions.models import Action
-from runs.models import ExecutionMode, RunStatus
+from runs.models import HAS_ENDED, ExecutionMode, RunStatus
 from runs.search import named
 from workspaces.models import User
 from workspaces.staff import StaffAdmin, WorkspaceFilter
@@ -224,6 +225,39 @@ class CreatedBeforeFilter(FormFilter):
         return runs.filter(created_at__lt=_moment(self.values[-1]))
 
 
+class EndedFilter(FormFilter):
+    """The runs that ended a short while ago."""
+
+    title = "ended"
+    parameter_name = "ended"
+    kind = "select"
+    spans: ClassVar = {
+        "hour": ("In the last hour", timedelta(hours=1)),
+        "day": ("In the last 24 hours", timedelta(days=1)),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the spans that can be chosen."""
+        return [(name, text) for name, (text, _) in self.spans.items()]
+
+    def chosen(self, runs: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the runs that ended in the span chosen."""
+        name = self.values[-1]
+        if name not in self.spans:
+            return runs
+        return runs.filter(HAS_ENDED, finished_at__gte=timezone.now() - self.spans[name][1])
+
+
+class ErrorFilter(FormFilter):
+    title = "error"
+    parameter_name = "error"
+    hint = "Its label"
+
+    def chosen(self, runs: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the runs whose error has one of the labels."""
+        return runs.annotate(label_of_error=KT("last_error__label")).filter(label_of_error__in=self.values)
+
+
 class OfWorkspaceFilter(WorkspaceFilter, FormFilter):
     template = FormFilter.template
     kind = "select"
@@ -271,6 +305,8 @@ IN_THE_FORM = (
     CreatedFilter,
     CreatedAfterFilter,
     CreatedBeforeFilter,
+    EndedFilter,
+    ErrorFilter,
     ActionsFilter,
     ModeFilter,
     TagFilter,

@@ -1,4 +1,4 @@
-"""A few figures over all runs: they count what there is, of the workspaces asked for, and read no more than they say."""
+"""A few figures over all runs: they count what there is, of the workspaces asked for, reading no more than they say."""
 
 from __future__ import annotations
 

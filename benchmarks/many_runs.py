@@ -21,7 +21,7 @@ import json
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,7 +41,7 @@ ACTIONS = (("inspect-url", 55), ("fetch-page", 25), ("extract-links", 12), ("htt
 WITHOUT_CODE = "score-lead"
 STATUSES = (("SUCCEEDED", 80), ("PARTIAL_SUCCEEDED", 8), ("FAILED", 7), ("INVALID", 2), ("STOPPED", 3))
 UNFINISHED = (("QUEUED", 300), ("RUNNING", 40), ("SCHEDULED", 120), ("BLOCKED", 60))
-LIVE_PART = 0.3
+LIVE_PART = 0.9  # of the runs of one input
 TAGS = ("nightly", "crm", "import", "eu", "us", "retry", "weekly", "q4")
 NAMES = ("Price check", "New leads", "Link audit", "Catalogue refresh", "Partner sites", "Broken links")
 TOGETHER = 100_000
@@ -49,10 +49,6 @@ RUN_COLUMNS = (
     "id, uid, workspace_id, user_id, action_id, action_name, execution_mode, status, last_error, name, tags,"
     " parameters, identity_mode, input_set_id, batch_size, depends_on, schedule_uid, schedule_name, postponed_until,"
     " started_at, finished_at, created_at, updated_at"
-)
-PROGRESS_COLUMNS = (
-    "run_id, epoch, generation, input_count, invalid_count, succeeded_count, failed_count, remaining, output_count,"
-    " retry_count, failures_in_row, stored_bytes"
 )
 
 
@@ -115,6 +111,7 @@ def fill(runs: int, *, days: int, chance: random.Random) -> None:
     from benchmarks import run_surroundings
 
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
         _without_triggers(cursor)
         cursor.execute(run_templates.TABLE)
         now = datetime.now(UTC)
@@ -123,7 +120,10 @@ def fill(runs: int, *, days: int, chance: random.Random) -> None:
         fired = run_surroundings.schedules(places, actions, now=now, days=days, chance=chance)
         cursor.execute("SELECT COALESCE(max(id), 0) FROM runs_run")
         first = cursor.fetchone()[0] + 1
-        _copy_runs(cursor, _drawn(runs, places, actions, fired, first=first, now=now, days=days, chance=chance))
+        with cursor.copy(f"COPY runs_run ({RUN_COLUMNS}) FROM STDIN") as copying:
+            for row in Drawing(places, actions, now=now, chance=chance).rows(runs, fired, first=first, days=days):
+                copying.write(_line(row))
+        cursor.execute("ANALYZE run_template")
         _tell("runs")
         for what in run_surroundings.OF_RUNS:
             for start in range(first, first + runs, TOGETHER):
@@ -176,144 +176,107 @@ def _place(number: int, actions: Sequence[str]) -> Place:
 # --- The runs
 
 
-def _copy_runs(cursor: Any, drawn: Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]) -> None:
-    from django.db import connection
-
-    progress: list[tuple[Any, ...]] = []
-    with cursor.copy(f"COPY runs_run ({RUN_COLUMNS}) FROM STDIN") as copying:
-        for run, numbers in drawn:
-            copying.write(_line(run))
-            progress.append(numbers)
-    with connection.cursor() as other, other.copy(f"COPY runs_runprogress ({PROGRESS_COLUMNS}) FROM STDIN") as copying:
-        for numbers in progress:
-            copying.write(_line(numbers))
-
-
 def _line(values: Sequence[Any]) -> str:
     """Return a row in COPY's text format. No value here has a tab, a line break or a backslash in it."""
-    return "\t".join("\\N" if value is None else str(value) for value in values) + "\n"
+    return "\t".join(["\\N" if value is None else str(value) for value in values]) + "\n"
 
 
-def _drawn(
-    runs: int,
-    places: Sequence[Place],
-    actions: dict[str, Action],
-    fired: list[Fired],
-    *,
-    first: int,
-    now: datetime,
-    days: int,
-    chance: random.Random,
-) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
-    """Yield the rows of runs and of their progress, the oldest first."""
-    unfinished = [status for status, count in UNFINISHED for _ in range(min(count, runs // 100 + 1))]
-    fired = fired[: runs // 4]
-    moments = sorted(_moment(now, days, chance) for _ in range(runs - len(unfinished) - len(fired)))
-    born: list[tuple[datetime, Fired | None, str]] = [(at, None, "") for at in moments]
-    born += [(one.at, one, "") for one in fired]
-    born += [(now - timedelta(minutes=240 * chance.random()), None, status) for status in unfinished]
-    born.sort(key=lambda one: one[0])
-    weights = [weight for _, weight in WORKSPACES]
-    for number, (at, due, status) in enumerate(born):
-        (place,) = [due.place] if due else chance.choices(places, weights)
-        yield _run(first + number, at, due, status, place, actions, now=now, chance=chance)
+def _weighted(pairs: Iterable[tuple[Any, int]]) -> list[Any]:
+    """Return a list in which each value stands as often as its weight says: drawing from it takes one number."""
+    return [value for value, weight in pairs for _ in range(weight)]
 
 
-def _moment(now: datetime, days: int, chance: random.Random) -> datetime:
-    """Return a time of the last days: more in the afternoon than at night, and fewer at weekends."""
-    while True:
-        at = now - timedelta(days=days * chance.random())
-        busy = (0.25 if at.weekday() > 4 else 1.0) * (1.0 if 7 <= at.hour < 19 else 0.3)
-        if chance.random() < busy:
-            return at
+class Drawing:
+    """Draws the rows of runs."""
+
+    def __init__(self, places: Sequence[Place], actions: dict[str, Action], *, now: datetime, chance: random.Random):
+        self.actions, self.now, self.chance = actions, now, chance
+        self.places = _weighted(zip(places, (weight for _, weight in WORKSPACES), strict=True))
+        self.shared: dict[tuple[int, str, str], list[Template]] = {
+            (place.workspace.pk, name, status): _weighted((one, one.weight) for one in templates)
+            for place in places
+            for name, by_status in place.shared.items()
+            for status, templates in by_status.items()
+        }
+        self.tags = ["{}"] * 20 + ["{" + ",".join(chance.sample(TAGS, 1 + n % 3)) + "}" for n in range(40)]
+        self.failures = [_told(*failure) for failure in FAILURES]
+
+    def rows(self, runs: int, fired: list[Fired], *, first: int, days: int) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of so many runs, the oldest first, those of the schedules among them."""
+        waiting = [status for status, count in UNFINISHED for _ in range(min(count, runs // 100 + 1))]
+        fired = fired[: runs // 4]
+        born: list[tuple[datetime, Fired | None, str]] = [(one.at, one, "") for one in fired]
+        born += [(self.now - timedelta(minutes=240 * self.chance.random()), None, status) for status in waiting]
+        born += [(self._moment(days), None, "") for _ in range(runs - len(born))]
+        born.sort(key=lambda one: one[0])
+        for number, (at, due, status) in enumerate(born):
+            yield self._row(first + number, at, due, status)
+
+    def _one_of(self, values: Sequence[Any]) -> Any:
+        return values[int(self.chance.random() * len(values))]
+
+    def _moment(self, days: int) -> datetime:
+        """Return a time of the last days: more in the working hours than at night, and fewer at weekends."""
+        while True:
+            at = self.now - timedelta(days=days * self.chance.random())
+            busy = (0.25 if at.weekday() > 4 else 1.0) * (1.0 if 7 <= at.hour < 19 else 0.3)
+            if self.chance.random() < busy:
+                return at
+
+    def _row(self, pk: int, at: datetime, due: Fired | None, waits_as: str) -> tuple[Any, ...]:
+        place = due.place if due else self._one_of(self.places)
+        status = waits_as or self._one_of(DRAWN_STATUSES)
+        name = "inspect-url" if due else self._one_of(DRAWN_ACTIONS)
+        if waits_as and status != "SCHEDULED":
+            name = WITHOUT_CODE
+        of = self._one_of(self.shared[place.workspace.pk, name, "UNFINISHED" if waits_as else status])
+        is_live = of.input_count == 1 and not due and self.chance.random() < LIVE_PART
+        started, finished, postponed = self._times(at, status, of, waits=bool(waits_as))
+        is_named = not is_live and self.chance.random() < 0.5
+        run_name = due.name if due else f"{self._one_of(NAMES)} {pk % 500}" if is_named else ""
+        return (
+            pk, due.uid if due else self._uid(at), place.workspace.pk, self._one_of(place.users).pk,
+            self.actions[name].pk, name, "LIVE" if is_live else "ASYNC", status, self._error(status, of), run_name,
+            "{}" if is_live else self._one_of(self.tags), "{}", "", of.input_set_id,
+            min(of.input_count, run_templates.BATCH_SIZE), "{}", due.schedule_uid if due else None,
+            due.name if due else "", postponed, started, finished, at, finished or started or at,
+        )  # fmt: skip
+
+    def _times(
+        self, at: datetime, status: str, of: Template, *, waits: bool
+    ) -> tuple[datetime | None, datetime | None, datetime | None]:
+        """Return when a run was started, when it ended, and until when it is postponed."""
+        if status == "INVALID":
+            return None, at, None
+        if status == "SCHEDULED":
+            return None, None, self.now + timedelta(hours=1 + 200 * self.chance.random())
+        if waits and status != "RUNNING":
+            return None, None, None
+        started = at + timedelta(seconds=2 * self.chance.random())
+        took = timedelta(seconds=self.chance.lognormvariate(0.5, 1.2) * max(1, of.input_count / 20))
+        return started, None if waits or status == "STOPPED" else min(started + took, self.now), None
+
+    def _uid(self, at: datetime) -> str:
+        """Return a UUID of version 7 for that time."""
+        noise = self.chance.getrandbits(72)
+        return f"{int(at.timestamp() * 1000):012x}7{noise & 0xFFF:03x}8{noise >> 12:015x}"
+
+    def _error(self, status: str, of: Template) -> str | None:
+        if status == "INVALID":
+            return NO_INPUT_FITS
+        if of.failed_count:
+            return str(self._one_of(self.failures))
+        return STOPPED_BY_ITSELF if status == "STOPPED" and self.chance.random() < 0.5 else None
 
 
-def _run(
-    pk: int,
-    at: datetime,
-    due: Fired | None,
-    status: str,
-    place: Place,
-    actions: dict[str, Action],
-    *,
-    now: datetime,
-    chance: random.Random,
-) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    waits = bool(status)
-    if not status:
-        (status,) = chance.choices([name for name, _ in STATUSES], [weight for _, weight in STATUSES])
-    if waits and status != "SCHEDULED":
-        name = WITHOUT_CODE
-    elif due:
-        name = "inspect-url"
-    else:
-        (name,) = chance.choices([name for name, _ in ACTIONS], [weight for _, weight in ACTIONS])
-    templates = place.shared[name]["UNFINISHED" if waits else status]
-    (of,) = chance.choices(templates, [one.weight for one in templates])
-    is_live = of.input_count == 1 and not due and not waits and chance.random() < LIVE_PART * 3
-    started = (
-        None if (waits and status != "RUNNING") or status == "INVALID" else at + timedelta(seconds=2 * chance.random())
-    )
-    took = timedelta(seconds=chance.lognormvariate(0.5, 1.2) * max(1, of.input_count / 20))
-    finished = None if waits or status == "STOPPED" else min((started or at) + (took if started else timedelta()), now)
-    ended = finished or started or at
-    error = _error(status, of, chance)
-    run = (
-        pk, due.uid if due else _uid(at, chance), place.workspace.pk, chance.choice(place.users).pk,
-        actions[name].pk, name, "LIVE" if is_live else "ASYNC", status, error,
-        due.name if due else _name(is_live, chance),
-        "{}" if is_live else "{" + ",".join(chance.sample(TAGS, chance.choice((0, 0, 1, 1, 2, 3)))) + "}", "{}", "",
-        of.input_set_id, min(of.input_count, run_templates.BATCH_SIZE), "{}", due.schedule_uid if due else None,
-        due.name if due else "", now + timedelta(hours=1 + 200 * chance.random()) if status == "SCHEDULED" else None,
-        started, finished, at, ended,
-    )  # fmt: skip
-    return run, _numbers(pk, status, of, waits=waits, retried=int(chance.random() < 0.1))
+def _told(label: str, message: str, params: dict[str, Any]) -> str:
+    told = {"label": label, "error_label": label, "message": message, "scope": "action"}
+    return json.dumps({**told, "params": params, "error_ref": ""})
 
 
-def _uid(at: datetime, chance: random.Random) -> UUID:
-    """Return a UUID of version 7 for that time."""
-    return UUID(
-        int=int(at.timestamp() * 1000) << 80 | 7 << 76 | chance.getrandbits(12) << 64 | 2 << 62 | chance.getrandbits(62)
-    )
-
-
-def _name(is_live: bool, chance: random.Random) -> str:
-    return "" if is_live or chance.random() < 0.5 else f"{chance.choice(NAMES)} {chance.randint(1, 500)}"
-
-
-def _error(status: str, of: Template, chance: random.Random) -> str | None:
-    params: dict[str, Any]
-    if status == "INVALID":
-        label, message, params = "BAD_INPUT", "No input fits the action. inputs[0]: url: Field required", {}
-    elif status == "STOPPED" and chance.random() < 0.5:
-        label, message, params = "TOO_MANY_FAILURES", "The first 100 results were failures.", {}
-    elif of.failed_count:
-        label, message, params = chance.choice(FAILURES)
-    else:
-        return None
-    told = {
-        "label": label,
-        "error_label": label,
-        "message": message,
-        "scope": "action",
-        "params": params,
-        "error_ref": "",
-    }
-    return json.dumps(told)
-
-
-def _numbers(pk: int, status: str, of: Template, *, waits: bool, retried: int) -> tuple[Any, ...]:
-    if status == "INVALID":
-        return (pk, 0, 0, of.input_count, of.input_count, 0, 0, 0, 0, 0, 0, 0)
-    if waits or status == "STOPPED":
-        done = of.input_count // 3 if status == "RUNNING" else 0
-        return (pk, 0, 0, of.input_count, 0, done, 0, of.input_count - done, done, retried, 0, 0)
-    fit = of.input_count - of.invalid_count
-    succeeded = fit - of.failed_count
-    return (
-        *(pk, 0, 0, of.input_count, of.invalid_count, succeeded, of.failed_count, 0, succeeded, retried, 0),
-        of.stored_bytes,
-    )
+DRAWN_ACTIONS, DRAWN_STATUSES = _weighted(ACTIONS), _weighted(STATUSES)
+NO_INPUT_FITS = _told("BAD_INPUT", "No input fits the action. inputs[0]: url: Field required", {})
+STOPPED_BY_ITSELF = _told("TOO_MANY_FAILURES", "The first 100 results were failures.", {})
 
 
 if __name__ == "__main__":

@@ -23,6 +23,28 @@ CALLS_BACK = 20  # one run in so many
 
 _IN_RANGE = "run.id BETWEEN %(first)s AND %(last)s"
 OF_RUNS: dict[str, str] = {
+    "numbers": f"""
+WITH shared AS (
+    SELECT input_set_id, sum(input_count) AS inputs, sum(invalid_count) AS invalid, sum(failed_count) AS failed,
+           sum(output_count) AS outputs,
+           sum(length(summary) + COALESCE(length(outputs), 0) + COALESCE(length(failures), 0)) AS bytes
+      FROM run_template GROUP BY input_set_id
+), counted AS (
+    SELECT run.id, shared.inputs, run.status = 'INVALID' AS refused, run.finished_at IS NOT NULL AS ended,
+           CASE WHEN run.status = 'RUNNING' THEN shared.inputs / 3 ELSE 0 END AS begun, shared.invalid, shared.failed,
+           shared.outputs, shared.bytes
+      FROM runs_run AS run JOIN shared ON shared.input_set_id = run.input_set_id
+     WHERE {_IN_RANGE}
+)
+INSERT INTO runs_runprogress (run_id, epoch, generation, input_count, invalid_count, succeeded_count, failed_count,
+                              remaining, output_count, retry_count, failures_in_row, stored_bytes)
+SELECT id, 0, 0, inputs, CASE WHEN refused THEN inputs WHEN ended THEN invalid ELSE 0 END,
+       CASE WHEN refused THEN 0 WHEN ended THEN inputs - invalid - failed ELSE begun END,
+       CASE WHEN ended AND NOT refused THEN failed ELSE 0 END, CASE WHEN ended THEN 0 ELSE inputs - begun END,
+       CASE WHEN refused THEN 0 WHEN ended THEN outputs ELSE begun END, (id %% 10 = 0)::int, 0,
+       CASE WHEN ended AND NOT refused THEN bytes ELSE 0 END
+  FROM counted ORDER BY id
+""",
     "timelines": f"""
 INSERT INTO runs_runtransition (run_id, at, from_status, to_status, actor, actor_uid, reason)
 SELECT run.id, step.at, step.from_status, step.to_status, step.actor, step.actor_uid, step.reason

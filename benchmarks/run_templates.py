@@ -45,13 +45,11 @@ CREATE TEMP TABLE run_template (
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A stored input set, and the counts of a run on it that ended."""
+    """A stored input set, and how many of the inputs fail in a run on it."""
 
     input_set_id: int
     input_count: int
     failed_count: int
-    invalid_count: int
-    stored_bytes: int
     weight: int
 
 
@@ -79,7 +77,7 @@ def _template(
     inputs.store_chunks(prepared.chunks, input_set)
     results = [_results(chunk.first_index, chunk.input_count, chunk.invalid_count, failed) for chunk in prepared.chunks]
     _store(input_set, prepared.chunks, results)
-    return Template(input_set.pk, count, failed, invalid, sum(map(_size, results)), weight)
+    return Template(input_set.pk, count, failed, weight)
 
 
 def _results(first: int, count: int, invalid: int, failed_in_run: int) -> dict[str, Any]:
@@ -115,10 +113,6 @@ def _results(first: int, count: int, invalid: int, failed_in_run: int) -> dict[s
         "outputs": pack_lines(outputs) if outputs else None,
         "failures": pack_lines(map(to_json, errors)) if errors else None,
     }
-
-
-def _size(results: dict[str, Any]) -> int:
-    return sum(len(results[name] or b"") for name in ("summary", "outputs", "failures"))
 
 
 def _store(input_set: InputSet, chunks: Sequence[Any], results: Sequence[dict[str, Any]]) -> None:

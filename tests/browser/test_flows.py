@@ -35,13 +35,13 @@ def test_a_run_is_cancelled_and_goes_on(visit: Visit, scene: Scene) -> None:
     assert reread(scene.waiting).status == RunStatus.BLOCKED  # asking does nothing
     visitor.look("confirmation")
     button(page, "Yes, cancel").click()
-    page.locator("#content").get_by_text("STOPPED").first.wait_for()
+    page.locator("#content .badge", has_text="STOPPED").first.wait_for()
     stopped = RunTransition.objects.filter(run=scene.waiting).latest("id")
     assert (stopped.to_status, stopped.actor_uid) == (RunStatus.STOPPED, scene.root.uid)
     assert scene.root.username in page.locator("#content").inner_text()
     button(page, "Resume").click()
     button(page, "Yes, resume").click()
-    page.locator("#content").get_by_text("BLOCKED").first.wait_for()
+    page.locator("#content .badge", has_text=re.compile("QUEUED|BLOCKED")).first.wait_for()
 
 
 def test_many_runs_are_cancelled_from_the_list(visit: Visit, scene: Scene) -> None:
@@ -52,7 +52,7 @@ def test_many_runs_are_cancelled_from_the_list(visit: Visit, scene: Scene) -> No
     page.locator("#action-toggle").check()
     page.locator("select[name=action]").select_option(label="Cancel")
     visitor.look("runs-chosen")
-    button(page, "Run").click()
+    button(page, "Go on").click()
     page.get_by_role("heading", name="4 runs").wait_for()
     visitor.look("confirmation-of-many")
     button(page, "Yes, cancel").click()
@@ -97,7 +97,7 @@ def test_a_schedule_is_paused_and_triggered(visit: Visit, scene: Scene) -> None:
     page = visit(scene.root).open(f"/admin/schedules/schedule/{scene.schedule.pk}/change/")
     button(page, "Pause").click()
     button(page, "Yes, pause").click()
-    page.locator("#content").get_by_text("PAUSED").first.wait_for()
+    page.locator("#content .badge", has_text="PAUSED").first.wait_for()
     button(page, "Trigger").click()
     button(page, "Yes, trigger").click()
     until(lambda: Run.objects.filter(schedule_uid=scene.schedule.uid).exists())
@@ -146,10 +146,10 @@ def test_a_run_that_moves_is_seen_to_move(visit: Visit, scene: Scene) -> None:
     run = launch("enrich-company", [{"domain": f"f{n}.example"} for n in range(30)], by=scene.acme, batch_size=10)
     visitor = visit(scene.root)
     page = visitor.open(f"/admin/runs/run/{run.pk}/change/")
-    page.locator("#content").get_by_text("QUEUED").first.wait_for()
+    page.locator("#content .badge", has_text="QUEUED").first.wait_for()
     page.evaluate("window.still = true")
     work(at_most=10_000)
-    page.locator("#content").get_by_text("SUCCEEDED").first.wait_for()
+    page.locator("#content .badge", has_text="SUCCEEDED").first.wait_for()
     assert page.evaluate("window.still") is True
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -162,7 +162,7 @@ def test_the_menu_opens_on_a_narrow_screen(visit: Visit, scene: Scene) -> None:
     page = visitor.open("/admin/")
     link = page.locator("#nav-sidebar").get_by_role("link", name="Schedules")
     assert not link.is_visible()
-    page.locator("[x-on\\:click*='sidebarMobileOpen']").first.click()
+    page.locator("[x-on\\:click*='sidebarMobileOpen']:visible").first.click()
     link.wait_for(state="visible")
     visitor.look("menu")
     link.click()

@@ -42,14 +42,15 @@ if TYPE_CHECKING:
     Act = Callable[["Page", Any], HttpResponseBase | dict[str, Any]]
 
 PERMISSION = "runs.add_run"
+TITLES = {"live": "Try it", "async": "Upload inputs"}
 FORM_OVERHEAD_BYTES = 64 * 1024  # what a form has around a file
 
 
 def paths(admin: StaffAdmin) -> list[URLPattern]:
     """Return the paths of the pages, below those of runs."""
     return [
-        path("try/<str:action_name>/", _view(admin, TryForm, try_live, "Try it"), name="runs_run_try"),
-        path("upload/<str:action_name>/", _view(admin, UploadForm, upload, "Upload inputs"), name="runs_run_upload"),
+        path("try/<str:action_name>/", _view(admin, "live", TryForm, try_live), name="runs_run_try"),
+        path("upload/<str:action_name>/", _view(admin, "async", UploadForm, upload), name="runs_run_upload"),
     ]
 
 
@@ -64,10 +65,9 @@ def workspaces_to_launch_in(request: HttpRequest) -> QuerySet[Workspace]:
 class Page:
     """One request for a page that launches."""
 
-    def __init__(self, admin: StaffAdmin, request: HttpRequest, action_name: str, title: str) -> None:
-        self.admin, self.request, self.title = admin, request, title
+    def __init__(self, admin: StaffAdmin, request: HttpRequest, action_name: str, mode: str) -> None:
+        self.admin, self.request, self.mode = admin, request, mode
         self.definition, self.action = _find(action_name)
-        self.mode = "live" if title == "Try it" else "async"
 
     @property
     def user(self) -> User:
@@ -87,7 +87,7 @@ class Page:
 
     def show(self, form: LaunchForm, *, status: int = 200, **more: Any) -> HttpResponse:
         """Return the page."""
-        context = self.admin.page_context(self.request, self.title)
+        context = self.admin.page_context(self.request, TITLES[self.mode])
         context |= {
             "opts": self.action._meta,
             "original": self.action,
@@ -103,14 +103,14 @@ class Page:
         return TemplateResponse(self.request, f"admin/runs/launching/{self.mode}.html", context, status=status)
 
 
-def _view(admin: StaffAdmin, kind: type[LaunchForm], act: Act, title: str) -> Callable[..., HttpResponseBase]:
+def _view(admin: StaffAdmin, mode: str, kind: type[LaunchForm], act: Act) -> Callable[..., HttpResponseBase]:
     """Return a view that shows a form, and does what `act` does with one that was sent.
 
     A body is not read, not even for its CSRF token, before it is known who sends it and that it is not too large.
     """
 
     def show_or_act(request: HttpRequest, action_name: str) -> HttpResponseBase:
-        page = Page(admin, request, action_name, title)
+        page = Page(admin, request, action_name, mode)
         form = page.form(kind, is_read=request.method == "POST")
         if request.method != "POST" or not form.is_valid():
             return page.show(form)
@@ -133,7 +133,7 @@ def _view(admin: StaffAdmin, kind: type[LaunchForm], act: Act, title: str) -> Ca
         try:
             refuse_larger(request, settings.RUNYARD_MAX_BODY_BYTES + FORM_OVERHEAD_BYTES)
         except PayloadTooLarge as error:
-            page = Page(admin, request, action_name, title)
+            page = Page(admin, request, action_name, mode)
             told = launch_pages.shown_refusal(too_large(settings.RUNYARD_MAX_BODY_BYTES))
             return page.show(page.form(kind, is_read=False), status=error.status_code, refusal=told)
         return protected(request, action_name)

@@ -105,8 +105,8 @@ def inputs(run: Run, query: QueryDict) -> dict[str, Any]:
     offset = _number(query, "offset")
     wanted = wanted_of(query)
     start = InputPlace(_number(query, "index"), offset) if "index" in query and not wanted.is_open else None
-    errors = error_groups(run) if wanted.error_labels else None
-    total = errors and sum(group.count for group in errors.groups if group.label in wanted.error_labels)
+    errors = error_groups(run) if wanted.error_labels and wanted.takes("FAILED") else None
+    total = sum(group.count for group in errors.groups if group.label in wanted.error_labels) if errors else None
     page = input_list.page(run, limit=INPUTS_A_PAGE, wanted=wanted, start=start, offset=offset, total=total)
     outputs = _first_outputs(run, page.inputs)
     chosen = {"status": next(iter(wanted.statuses), ""), "error_label": next(iter(wanted.error_labels), "")}

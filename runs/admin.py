@@ -179,7 +179,7 @@ class RunAdmin(ReadOnlyAdmin):
     @admin.display(description="action")
     def shown_action(self, run: Run) -> SafeString:
         """Return what was called, and how."""
-        return format_html('{}<br><span class="help">{}</span>', run.action_name, run.execution_mode)
+        return format_html('{} <br><span class="help">{}</span>', run.action_name, run.execution_mode)
 
     @admin.display(description="status")
     def shown_status(self, run: Run) -> SafeString:

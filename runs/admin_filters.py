@@ -20,7 +20,7 @@ from django.utils.dateparse import parse_datetime
 
 from actions.models import Action
 from runs.models import HAS_ENDED, ExecutionMode, RunStatus
-from runs.search import named
+from runs.search import created_before, named
 from workspaces.models import User
 from workspaces.staff import StaffAdmin, WorkspaceFilter
 
@@ -202,7 +202,7 @@ class CreatedFilter(FormFilter):
         if name not in self.spans:
             return runs
         since = timezone.now() - self.spans[name][1]
-        return runs.filter(created_at__lt=since) if name.startswith("before") else runs.filter(created_at__gte=since)
+        return created_before(runs, since) if name.startswith("before") else runs.filter(created_at__gte=since)
 
 
 class CreatedAfterFilter(FormFilter):
@@ -222,7 +222,7 @@ class CreatedBeforeFilter(FormFilter):
 
     def chosen(self, runs: QuerySet[Any]) -> QuerySet[Any]:
         """Return the runs created earlier than the time."""
-        return runs.filter(created_at__lt=_moment(self.values[-1]))
+        return created_before(runs, _moment(self.values[-1]))
 
 
 class EndedFilter(FormFilter):

@@ -11,11 +11,10 @@ from urllib.parse import urlencode
 from django.db.models import Count, QuerySet
 from django.http import QueryDict
 
-from rest.pagination import COUNTED_UP_TO
 from runs import admin_columns, input_list, results
 from runs.batch_map import batch_map
 from runs.error_groups import error_groups
-from runs.input_list import InputFilter
+from runs.input_list import InputFilter, InputPlace
 from runs.input_states import STATUSES
 from runs.models import Actor, Run, RunCallback, RunStatus, RunTransition
 from runs.run_chart import run_chart
@@ -100,11 +99,15 @@ def callbacks(run: Run) -> dict[str, Any] | None:
 def inputs(run: Run, query: QueryDict) -> dict[str, Any]:
     """Return a page of the run's inputs, each with its first outputs; `query` has `offset` and what `wanted_of` reads.
 
-    Without a filter the offset is the index of an input.
+    Without a filter the offset is the index of an input. With one, `index` may tell where the input with this offset
+    is: then those before it are not read.
     """
     offset = _number(query, "offset")
     wanted = wanted_of(query)
-    page = input_list.page(run, limit=INPUTS_A_PAGE, wanted=wanted, offset=offset)
+    start = InputPlace(_number(query, "index"), offset) if "index" in query and not wanted.is_open else None
+    errors = error_groups(run) if wanted.error_labels and wanted.takes("FAILED") else None
+    total = sum(group.count for group in errors.groups if group.label in wanted.error_labels) if errors else None
+    page = input_list.page(run, limit=INPUTS_A_PAGE, wanted=wanted, start=start, offset=offset, total=total)
     outputs = _first_outputs(run, page.inputs)
     chosen = {"status": next(iter(wanted.statuses), ""), "error_label": next(iter(wanted.error_labels), "")}
     return {
@@ -112,11 +115,11 @@ def inputs(run: Run, query: QueryDict) -> dict[str, Any]:
         "has_custom_data": any(one["custom_data"] is not None for one in page.inputs),
         "total": page.total,
         "last": run.progress.input_count - 1,
-        "is_cut": page.total > COUNTED_UP_TO and bool(wanted.error_labels),
+        "is_cut": bool(errors and errors.left_out),
         "statuses": STATUSES,
         **chosen,
         "chosen": urlencode({name: value for name, value in chosen.items() if value}),
-        "next": {"offset": page.next.offset} if page.next else None,
+        "next": page.next,
         "previous": {"offset": max(0, offset - INPUTS_A_PAGE)} if offset else None,
     }
 

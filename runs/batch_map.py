@@ -96,19 +96,24 @@ class BatchMap:
         return [(kind, told, counts[kind]) for kind, told in KINDS.items() if counts[kind]]
 
 
-# Succeeded inputs never run again, so their sum is right over all generations; of failures it would not be.
+# Succeeded inputs never run again, so their sum is right over all generations; of failures it would not be. Each side
+# is summed up by itself: joined by batch, a wrong guess of their number made a loop of all by all.
 _CELLS = """
-SELECT min(b.first_index), sum(b.input_count), count(*),
-       count(*) FILTER (WHERE b.status = 'DONE'),
-       count(*) FILTER (WHERE b.status = 'LEASED'),
-       count(*) FILTER (WHERE b.status = 'WAITING'),
-       coalesce(sum(bit_count(b.done)), 0), coalesce(sum(r.succeeded), 0), max(b.attempt), sum(b.crash_count)
-  FROM runs_batch b
-  LEFT JOIN (SELECT batch_id, sum(succeeded_count) AS succeeded
-               FROM runs_resultchunk WHERE run_id = %(run)s GROUP BY batch_id) r ON r.batch_id = b.id
- WHERE b.run_id = %(run)s
- GROUP BY b.first_index / %(width)s
- ORDER BY 1
+WITH batches AS MATERIALIZED (
+    SELECT first_index / %(width)s AS cell, min(first_index) AS first_index, sum(input_count) AS input_count,
+           count(*) AS batch_count,
+           count(*) FILTER (WHERE status = 'DONE') AS done,
+           count(*) FILTER (WHERE status = 'LEASED') AS running,
+           count(*) FILTER (WHERE status = 'WAITING') AS waiting,
+           sum(bit_count(done)) AS ended, max(attempt) AS attempt, sum(crash_count) AS crashes
+      FROM runs_batch WHERE run_id = %(run)s GROUP BY cell
+), results AS MATERIALIZED (
+    SELECT first_index / %(width)s AS cell, sum(succeeded_count) AS succeeded
+      FROM runs_resultchunk WHERE run_id = %(run)s GROUP BY cell
+)
+SELECT first_index, input_count, batch_count, done, running, waiting, ended, coalesce(succeeded, 0), attempt, crashes
+  FROM batches LEFT JOIN results USING (cell)
+ ORDER BY cell
 """
 
 

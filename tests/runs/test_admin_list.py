@@ -7,12 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from runs import admin_list
 from runs.models import Run, RunProgress, RunStatus
 from tests.factories import launch, numbers, work
-from tests.staff import EVIL, assert_harmless, page, staff, superuser
+from tests.staff import EVIL, assert_harmless, page, rows, staff, superuser
 
 pytestmark = pytest.mark.django_db
 
@@ -118,6 +120,17 @@ class TestFilters:
         client = staff(acme.user, "runs.view_run")
         for query in ({"user": str(other.user.uid)}, {"tag": "red"}, {"name": "new"}, {"status__exact": "QUEUED"}):
             assert not names(client, **query)
+
+
+def test_runs_before_a_time_are_looked_for_from_there_on(root, acme, other, double):
+    old = [launch("double", numbers(1), by=by).pk for by in (acme, other)]
+    Run.objects.update(created_at=timezone.now() - timedelta(days=3))
+    new = [launch("double", numbers(1), by=by).pk for by in (acme, other)]
+    with CaptureQueriesContext(connection) as queries:
+        assert len(rows(page(root, LIST, created="before-day"))) == 2
+    (listed,) = [query["sql"] for query in queries if 'ORDER BY "runs_run"."id" DESC' in query["sql"]]
+    assert f'"runs_run"."id" <= {old[1]}' in listed
+    assert new[0] > old[1]
 
 
 class TestRefresh:

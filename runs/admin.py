@@ -127,7 +127,9 @@ class RunAdmin(ReadOnlyAdmin):
         if stands == request.GET.get("seen"):
             return HttpResponse(status=204)
         run = rows.get()
-        context = {"opts": self.opts, "original": run, "is_refresh": True, **self._moving_part(request, run)}
+        verbs = [verb.name for verb in self.verbs_for(request, run)]
+        moved = {**self._moving_part(request, run), "verbs": verbs, "is_refresh": True}
+        context = {"opts": self.opts, "original": run, **moved}
         return TemplateResponse(request, "admin/runs/run/live.html", context)
 
     def _moving(self, request: HttpRequest) -> HttpResponseBase:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -11,127 +10,55 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.db.models.fields.json import KT
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
-from actions.models import Action
-from runs import admin_pages
-from runs.models import Run, RunStatus
+from rest.errors import ApiError
+from runs import admin_columns, admin_list, admin_pages, downloads
+from runs.admin_filters import IN_THE_FORM
+from runs.admin_filters import ActionFilter as ActionFilter  # for the lists of the rooms above
+from runs.admin_list import RunList
+from runs.models import Run
 from runs.search import search
 from workspaces.markup import json_block
-from workspaces.staff import BoundedChangeList, ReadOnlyAdmin, WorkspaceFilter
+from workspaces.staff import ReadOnlyAdmin
 
-BADGES = {
-    RunStatus.SUCCEEDED: "good",
-    RunStatus.PARTIAL_SUCCEEDED: "mixed",
-    RunStatus.FAILED: "bad",
-    RunStatus.INVALID: "bad",
-    RunStatus.RUNNING: "moving",
-    RunStatus.STOPPED: "mixed",
-}
+STOP_POLLING = 286  # what htmx takes as the last answer
+REFRESHED_AT_ONCE = 100
+# A page whose chart reads many checkpoints is refreshed less often: each time costs more.
+CHEAP_CHUNKS = 5_000
+SECONDS, SECONDS_OF_A_LARGE_ONE = 3, 15
 Page = Callable[[Run, QueryDict], dict[str, Any]]
-
-
-class ActionFilter(admin.SimpleListFilter):
-    """The runs of one action."""
-
-    title = "action"
-    parameter_name = "action"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the actions that have a row."""
-        return [(name, name) for name in Action.objects.order_by("name").values_list("name", flat=True)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the runs of the action chosen."""
-        if not self.value():
-            return queryset
-        # By the key, which is indexed without the workspace. Its value, for PostgreSQL to know how many runs it has:
-        # behind a join, those of an action with few or none were looked for among all.
-        action = Action.objects.filter(name=self.value()).values_list("pk", flat=True).first()
-        return queryset.filter(action=action) if action else queryset.none()
-
-
-class CreatedFilter(admin.SimpleListFilter):
-    """The runs of the last while, or those before."""
-
-    title = "created"
-    parameter_name = "created"
-    spans: ClassVar = {
-        "hour": ("In the last hour", timedelta(hours=1)),
-        "day": ("In the last 24 hours", timedelta(days=1)),
-        "week": ("In the last 7 days", timedelta(days=7)),
-        "before-day": ("Before the last 24 hours", timedelta(days=1)),
-        "before-week": ("Before the last 7 days", timedelta(days=7)),
-    }
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the spans that can be chosen."""
-        return [(name, text) for name, (text, _) in self.spans.items()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the runs of the span chosen."""
-        name = self.value()
-        if name not in self.spans:
-            return queryset
-        since = timezone.now() - self.spans[name][1]
-        return (
-            queryset.filter(created_at__lt=since)
-            if name.startswith("before")
-            else queryset.filter(created_at__gte=since)
-        )
-
-
-class RunList(BoundedChangeList):
-    """The list reads of each run what it shows, and leaves what may be large."""
-
-    def get_queryset(self, request: HttpRequest, exclude_parameters: list[str | None] | None = None) -> QuerySet[Any]:
-        """Return the runs asked for, with the label of their error."""
-        runs = super().get_queryset(request, exclude_parameters)
-        return runs.defer("parameters", "identity_ids", "last_error").annotate(error_label=KT("last_error__label"))
+View = Callable[[HttpRequest, Run], HttpResponseBase]
 
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
-    """Runs, the latest first; of one run its timeline, batches, inputs and outputs."""
+    """Runs, the latest first; of one run how it goes, its timeline, batches, errors, callbacks, inputs and outputs."""
 
     workspace_path = "workspace"
-    list_display = (
-        "action_name",
-        "shown_status",
-        "shown_progress",
-        "created_at",
-        "duration",
-        "error",
-        "name",
-        "shown_tags",
-        "workspace",
-        "user",
-        "mode",
-    )
+    list_display = ("shown_action", "shown_status", "shown_progress", "shown_name", "who", "when")
     list_select_related = ("progress", "workspace", "user")
-    list_filter = ("status", "execution_mode", CreatedFilter, ActionFilter, WorkspaceFilter)
+    list_filter = IN_THE_FORM
+    list_filter_submit = True
+    list_fullwidth = True
+    list_before_template = "admin/runs/run/quick.html"
+    list_after_template = "admin/runs/run/moving.html"
     ordering = ("-id",)
     sortable_by = ()
     search_fields = ("name",)
-    search_help_text = "A uid, a tag, or a part of the name of one of the latest 10,000 runs."
-    fieldsets = (
-        (None, {"fields": ("shown_uid", "action", "shown_status", "shown_progress", "counts", "shown_error")}),
-        (
-            "What was asked for",
-            {"fields": ("execution_mode", "workspace", "user", "name", "shown_tags", "schedule", "shown_parameters")},
-        ),
-        (
-            "When",
-            {"fields": ("created_at", "postponed_until", "started_at", "finished_at", "duration", "updated_at")},
-        ),
-    )
+    search_help_text = "A uid, a tag, or a part of a name"
+    fields = ("uid",)  # the page has a template of its own
+
+    class Media:
+        css: ClassVar = {"all": ["runs/run.css"]}
+        js: ClassVar = ["runs/polling.js"]
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """Return the class of the list."""
@@ -150,109 +77,137 @@ class RunAdmin(ReadOnlyAdmin):
         return (search(queryset, search_term) if search_term.strip() else queryset), False
 
     def get_urls(self) -> list[URLPattern]:
-        """Add the pages below a run."""
-        below = [
-            self._below(page.__name__, page) for page in (admin_pages.inputs, admin_pages.outputs, admin_pages.timeline)
+        """Add the pages below a run, its files, and what refreshes it and the list."""
+        pages = (admin_pages.inputs, admin_pages.outputs, admin_pages.timeline)
+        files = [(what, form) for what in ("inputs", "outputs") for form in downloads.MEDIA_TYPES]
+        return [
+            path("moving/", self.admin_site.admin_view(self._moving), name="runs_run_moving"),
+            path("<path:object_id>/live/", self.admin_site.admin_view(self._live), name="runs_run_live"),
+            *(self._below(f"{page.__name__}/", page.__name__, self._page_view(page)) for page in pages),
+            *(self._below(f"{what}.{form}", f"{what}_{form}", self._file_view(what, form)) for what, form in files),
+            *super().get_urls(),
         ]
-        return [*below, *super().get_urls()]
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Add the run's timeline and batches to its page."""
+        """Add what is known of the run to its page."""
         run = context["original"]
-        context |= {**admin_pages.timeline(run), "batches": admin_pages.batches(run)}
+        context |= self._moving_part(request, run)
+        context["parameters_block"] = json_block(run.parameters)
+        context["schedule_link"] = admin_columns.schedule(run)
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def _below(self, name: str, page: Page) -> URLPattern:
-        """Return the path of a page below a run, which shows what `page` returns."""
+    def _moving_part(self, request: HttpRequest, run: Run) -> dict[str, Any]:
+        now = timezone.now()
+        shown = admin_pages.overview(run, now=now)
+        chunks = shown["chart"].chunks if shown["chart"] else 0
+        return {
+            **shown,
+            "badge": admin_columns.badge(run.status),
+            "bar": admin_columns.bar(run.progress),
+            "moves": admin_columns.moves(run),
+            "seen": admin_pages.how_it_stands(Run.objects.filter(pk=run.pk), now=now),
+            "every": SECONDS if chunks <= CHEAP_CHUNKS else SECONDS_OF_A_LARGE_ONE,
+            "callbacks": admin_pages.callbacks(run) if request.user.has_perm("webhooks.view_callback") else None,
+        }
 
-        def view(request: HttpRequest, object_id: str) -> HttpResponseBase:
+    def _live(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Answer the part of a run's page that moves, or 204 where it stands as it did: one query tells."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        key = unquote(object_id)
+        rows = self.get_queryset(request).filter(pk=key if key.isdecimal() and len(key) < 19 else None)
+        stands = admin_pages.how_it_stands(rows, now=timezone.now())
+        if stands is None:
+            return HttpResponse("There is no such run.", status=STOP_POLLING)
+        if stands == request.GET.get("seen"):
+            return HttpResponse(status=204)
+        run = rows.get()
+        context = {"opts": self.opts, "original": run, "is_refresh": True, **self._moving_part(request, run)}
+        return TemplateResponse(request, "admin/runs/run/live.html", context)
+
+    def _moving(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the cells of the list's runs that were unfinished, in one query; and whether to ask again."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        asked = [int(one) for one in request.GET.getlist("run") if one.isdecimal() and len(one) < 19]
+        runs = admin_list.lean(self.get_queryset(request).filter(pk__in=asked[:REFRESHED_AT_ONCE]))
+        context = {
+            "cells": [cell for run in runs for cell in admin_list.moving_cells(run, swaps=True)],
+            "moving": [run.pk for run in runs if admin_columns.moves(run)],
+        }
+        return TemplateResponse(request, "admin/runs/run/moved.html", context)
+
+    def _below(self, end: str, name: str, view: View) -> URLPattern:
+        """Return the path of a view below a run, for those who may see it."""
+
+        def checked(request: HttpRequest, object_id: str) -> HttpResponseBase:
             if not self.has_view_permission(request):
                 raise PermissionDenied
             run = self.get_object(request, unquote(object_id))
             if run is None:
                 return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            try:
+                return view(request, run)
+            except ApiError:  # deleted meanwhile
+                return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+
+        return path(f"<path:object_id>/{end}", self.admin_site.admin_view(checked), name=f"runs_run_{name}")
+
+    def _page_view(self, page: Page) -> View:
+        name = page.__name__
+
+        def view(request: HttpRequest, run: Run) -> HttpResponseBase:
             context = self.page_context(request, name.capitalize(), original=run, **page(run, request.GET))
             return TemplateResponse(request, f"admin/runs/run/{name}.html", context)
 
-        return path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"runs_run_{name}")
+        return view
 
-    @admin.display(description="uid")
-    def shown_uid(self, run: Run) -> SafeString:
-        """Return what the API names the run by."""
-        return format_html('<code class="uid">{}</code>', run.uid)
+    def _file_view(self, what: str, form: str) -> View:
+        def view(request: HttpRequest, run: Run) -> HttpResponseBase:
+            if what == "outputs":
+                return downloads.attachment(downloads.outputs(run, form), f"{run.uid}", form)
+            wanted = admin_pages.wanted_of(request.GET)
+            return downloads.attachment(downloads.inputs(run, form, wanted), f"{run.uid}-inputs", form)
+
+        return view
+
+    @admin.display(description="action")
+    def shown_action(self, run: Run) -> SafeString:
+        """Return what was called, and how."""
+        return format_html('{} <br><span class="help">{}</span>', run.action_name, run.execution_mode)
 
     @admin.display(description="status")
     def shown_status(self, run: Run) -> SafeString:
-        """Return the status, in its colour."""
-        kind = BADGES.get(RunStatus(run.status), "waiting")
-        return format_html('<span class="badge badge-{}">{}</span>', kind, run.status)
+        """Return the status, in its colour, with the label of the error."""
+        return admin_list.status_cell(run)
 
     @admin.display(description="progress")
     def shown_progress(self, run: Run) -> SafeString:
         """Return how many of the inputs have a result, and how many failed."""
-        progress = run.progress
-        ended = progress.input_count - progress.remaining
-        failed = progress.failed_count + progress.invalid_count
+        return admin_list.progress_cell(run)
+
+    @admin.display(description="name and tags")
+    def shown_name(self, run: Run) -> SafeString:
+        """Return the run's name, and its tags, which lead to the runs that have them."""
+        tags = format_html_join(
+            " ",
+            '<a class="tag stored-text" href="{}?{}">{}</a>',
+            ((reverse("admin:runs_run_changelist"), urlencode({"tag": tag}), tag) for tag in run.tags),
+        )
+        return format_html('<span class="run-name stored-text">{}</span> {}', run.name, tags)
+
+    @admin.display(description="who")
+    def who(self, run: Run) -> SafeString:
+        """Return whose run it is, in which workspace, and the schedule that launched it."""
+        schedule = format_html("<br>{}", admin_columns.schedule(run)) if run.schedule_uid else ""
         return format_html(
-            '<progress class="run-progress" value="{}" max="{}"></progress> <span class="figures">{} of {}{}</span>',
-            *(ended, progress.input_count, f"{ended:,}", f"{progress.input_count:,}"),
-            f", {failed:,} failed" if failed else "",
+            '<span class="stored-text">{}</span><br><span class="help stored-text">{}</span>{}',
+            *(run.user, run.workspace, schedule),
         )
 
-    @admin.display(description="inputs")
-    def counts(self, run: Run) -> str:
-        """Return the run's numbers."""
-        p = run.progress
-        return (
-            f"{p.input_count:,}: {p.succeeded_count:,} succeeded, {p.failed_count:,} failed,"
-            f" {p.invalid_count:,} invalid, {p.remaining:,} without a result;"
-            f" {p.output_count:,} outputs, {p.retry_count:,} retries"
-        )
-
-    @admin.display(description="error")
-    def error(self, run: Any) -> str:
-        """Return the label of the error, which the list has read of each run."""
-        return run.error_label or "-"
-
-    @admin.display(description="error")
-    def shown_error(self, run: Run) -> SafeString | str:
-        """Return the run's error, whole."""
-        return json_block(run.last_error) if run.last_error else "-"
-
-    @admin.display(description="tags")
-    def shown_tags(self, run: Run) -> str:
-        """Return the run's tags."""
-        return ", ".join(run.tags) or "-"
-
-    @admin.display(description="parameters")
-    def shown_parameters(self, run: Run) -> SafeString:
-        """Return the parameters of the call."""
-        return json_block(run.parameters)
-
-    @admin.display(description="mode")
-    def mode(self, run: Run) -> str:
-        """Return the execution mode, under a heading as short as it is."""
-        return run.execution_mode
-
-    @admin.display(description="schedule")
-    def schedule(self, run: Run) -> str:
-        """Return the schedule that launched the run."""
-        return f"{run.schedule_name} {run.schedule_uid}".strip() if run.schedule_uid else "-"
-
-    @admin.display(description="took")
-    def duration(self, run: Run) -> str:
-        """Return the time from the first claim to the end."""
-        if run.started_at is None or run.finished_at is None:
-            return "-"
-        return _duration(run.finished_at - run.started_at)
-
-
-def _duration(span: timedelta) -> str:
-    """Return a time span to two parts: "2 h 5 min", "3.2 s"."""
-    seconds = span.total_seconds()
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, hours = int(seconds // 60), int(seconds // 3600)
-    return f"{minutes} min {int(seconds % 60)} s" if not hours else f"{hours:,} h {minutes % 60} min"
+    @admin.display(description="created")
+    def when(self, run: Run) -> SafeString:
+        """Return when it was launched, and how long it took, or has taken until now."""
+        return format_html("{}{}", f"{run.created_at:%Y-%m-%d %H:%M:%SZ}", admin_list.took_cell(run))

@@ -55,8 +55,19 @@ class InputPage:
     total: int
 
 
-def page(run: Run, *, limit: int, wanted: InputFilter, start: InputPlace | None = None, offset: int = 0) -> InputPage:
-    """Return up to `limit` inputs that `wanted` takes, from `start` or from the `offset`th, as the API shows them."""
+def page(
+    run: Run,
+    *,
+    limit: int,
+    wanted: InputFilter,
+    start: InputPlace | None = None,
+    offset: int = 0,
+    total: int | None = None,
+) -> InputPage:
+    """Return up to `limit` inputs that `wanted` takes, from `start` or from the `offset`th, as the API shows them.
+
+    `total` is how many there are, for whoever knows: labels are counted by reading all errors.
+    """
     if wanted.is_open:
         return _open_page(run, limit=limit, index=start.input_index if start else offset)
     first = start.offset if start else offset
@@ -74,10 +85,17 @@ def page(run: Run, *, limit: int, wanted: InputFilter, start: InputPlace | None 
             if to_skip:
                 to_skip -= 1
             elif len(taken) == limit:
-                return InputPage(taken, first, InputPlace(one["index"], first + limit), _total(run, wanted))
+                following = InputPlace(one["index"], first + limit)
+                return InputPage(taken, first, following, _total(run, wanted) if total is None else total)
             else:
                 taken.append(one)
-    return InputPage(taken, first, None, _total(run, wanted))
+    return InputPage(taken, first, None, _total(run, wanted) if total is None else total)
+
+
+def stream(run: Run, wanted: InputFilter) -> Iterator[dict[str, Any]]:
+    """Yield all inputs that `wanted` takes, as the API shows them, some hundred in memory at once."""
+    for group in _groups(_stretches(run, wanted)):
+        yield from (one for one in inputs_of(run, group) if _takes(wanted, one))
 
 
 def _open_page(run: Run, *, limit: int, index: int) -> InputPage:

@@ -214,7 +214,7 @@ def as_json_array(outputs: Iterable[Output]) -> bytes:
 
 def as_ndjson(outputs: Iterable[Output]) -> Iterator[bytes]:
     """Yield outputs as newline-delimited JSON, in pieces of some kilobytes."""
-    return _in_pieces(one.line + b"\n" for one in outputs)
+    return in_pieces(one.line + b"\n" for one in outputs)
 
 
 def as_csv(outputs: Iterable[Output], action_name: str) -> Iterator[bytes]:
@@ -223,7 +223,7 @@ def as_csv(outputs: Iterable[Output], action_name: str) -> Iterator[bytes]:
     Text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     columns = _columns(action_name)
-    return _in_pieces(_csv_lines(outputs, columns))
+    return in_pieces(csv_lines(_csv_rows(outputs, columns)))
 
 
 def _columns(action_name: str) -> list[str] | None:
@@ -236,28 +236,30 @@ def _columns(action_name: str) -> list[str] | None:
     return list(schema.get("properties", ())) or None
 
 
-def _csv_lines(outputs: Iterable[Output], columns: list[str] | None) -> Iterator[bytes]:
-    text = io.StringIO()
-    writer = csv.writer(text)
-
-    def line(cells: list[Any]) -> bytes:
-        writer.writerow(cells)
-        written = text.getvalue().encode()
-        text.seek(0)
-        text.truncate()
-        return written
-
-    yield line(["input_index", *(_cell(name) for name in columns or ["output"])])
+def _csv_rows(outputs: Iterable[Output], columns: list[str] | None) -> Iterator[list[Any]]:
+    yield ["input_index", *(csv_cell(name) for name in columns or ["output"])]
     for one in outputs:
         value = from_json(one.line)
         if columns is None or not isinstance(value, dict):
-            cells = [_cell(value), *([""] * (len(columns or [""]) - 1))]
+            cells = [csv_cell(value), *([""] * (len(columns or [""]) - 1))]
         else:
-            cells = [_cell(value.get(name)) for name in columns]
-        yield line([one.input_index, *cells])
+            cells = [csv_cell(value.get(name)) for name in columns]
+        yield [one.input_index, *cells]
 
 
-def _cell(value: Any) -> Any:
+def csv_lines(rows: Iterable[Iterable[Any]]) -> Iterator[bytes]:
+    """Yield rows as the lines of a CSV (RFC 4180)."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    for row in rows:
+        writer.writerow(row)
+        yield text.getvalue().encode()
+        text.seek(0)
+        text.truncate()
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a JSON value as a cell: text that a spreadsheet would run as a formula gets a leading apostrophe."""
     match value:
         case None:
             return ""
@@ -270,7 +272,8 @@ def _cell(value: Any) -> Any:
     return to_json(value).decode()
 
 
-def _in_pieces(lines: Iterable[bytes], size: int = 64 * 1024) -> Iterator[bytes]:
+def in_pieces(lines: Iterable[bytes], size: int = 64 * 1024) -> Iterator[bytes]:
+    """Yield the lines in pieces of about `size` bytes."""
     piece: list[bytes] = []
     held = 0
     for line in lines:

@@ -1,15 +1,18 @@
-"""Finding runs by what people have at hand: a uid, a tag, or a part of a name."""
+"""Finding runs by what people have at hand: a uid, a tag, a part of a name, or a time."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import QuerySet
 
 from runs.models import Run
 
 FOUND_BY_TEXT = 1_000
 NAMES_LOOKED_AT = 10_000
+LAUNCHED_TOGETHER = 100
 
 
 def search(runs: QuerySet[Run], text: str) -> QuerySet[Run]:
@@ -22,12 +25,37 @@ def search(runs: QuerySet[Run], text: str) -> QuerySet[Run]:
     latest = runs.order_by("-pk").values("pk")
     parts = [
         latest.filter(tags__contains=[text])[:FOUND_BY_TEXT],
-        latest.filter(name__icontains=text, pk__gte=_oldest_looked_at(runs))[:FOUND_BY_TEXT],
+        named(runs, text).order_by("-pk").values("pk")[:FOUND_BY_TEXT],
     ]
     uid = _uid(text)
     if uid:
         parts.append(latest.filter(uid=uid)[:1])
     return runs.filter(pk__in=parts[0].union(*parts[1:]))
+
+
+def named(runs: QuerySet[Run], text: str) -> QuerySet[Run]:
+    """Return those of the latest 10,000 of `runs` with `text` in their name, in any case."""
+    return runs.filter(name__icontains=text, pk__gte=_oldest_looked_at(runs))
+
+
+def created_before(runs: QuerySet[Run], moment: datetime) -> QuerySet[Run]:
+    """Return those of `runs` that were launched before then.
+
+    The latest of them are found by index: in the order of ids alone, all that were launched since are read first.
+    Runs that are launched together may get their ids in another order, so some more than the latest are looked at.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_LAST_ID_BEFORE, {"moment": moment, "together": LAUNCHED_TOGETHER})
+        (last_id,) = cursor.fetchone()
+    return runs.filter(created_at__lt=moment, pk__lte=last_id or 0)
+
+
+_LAST_ID_BEFORE = """
+SELECT max(latest.id) FROM workspaces_workspace w CROSS JOIN LATERAL (
+    SELECT id FROM runs_run WHERE workspace_id = w.id AND created_at < %(moment)s
+     ORDER BY created_at DESC, id DESC LIMIT %(together)s
+) latest
+"""
 
 
 def _oldest_looked_at(runs: QuerySet[Run]) -> int:

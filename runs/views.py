@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import chain, islice
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from rest_framework.request import Request
@@ -19,12 +17,11 @@ from actions import catalogue
 from rest.body import release_large_body
 from rest.connection import has_hung_up
 from rest.cursor import read_cursor, write_cursor
-from rest.database import give_connection_back
 from rest.errors import NotFound
 from rest.json import JSONRenderer, RawJSON, dumps
 from rest.pagination import MAX_OFFSET, PageRequest, page_headers, read_page
 from rest.views import ApiView, ListView
-from runs import cancellation, deletion, input_list, launch, live, live_pages, reading, results, resumption
+from runs import cancellation, deletion, downloads, input_list, launch, live, live_pages, reading, results, resumption
 from runs.filters import RunFilters
 from runs.input_list import InputFilter
 from runs.input_states import STATUSES
@@ -254,7 +251,9 @@ class RunOutputs(ApiView):
         run = find_run(request, run_uid)
         asked = read_page(self.query, default=100, maximum=500)
         if request.accepted_renderer.format != "json":
-            return _stream(run, request.accepted_renderer)
+            # If the run is deleted meanwhile the connection breaks off: what was sent is not all.
+            form = request.accepted_renderer.format
+            return downloads.attachment(downloads.outputs(run, form), str(run.uid), form)
         scope = f"outputs:{run.uid}"
         start = results.OutputPlace(*read_cursor(scope, asked.cursor)) if asked.cursor is not None else None
         total = run.progress.output_count
@@ -267,25 +266,6 @@ class RunOutputs(ApiView):
         # Errors are JSON, whatever the answer would have been.
         self.request.accepted_renderer, self.request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
         return super().handle_exception(exc)
-
-
-def _stream(run: Run, renderer: Any) -> StreamingHttpResponse:
-    """Answer all outputs. If the run is deleted meanwhile the connection breaks off: what was sent is not all."""
-    outputs = results.stream(run)
-    lines = results.as_csv(outputs, run.action_name) if renderer.format == "csv" else results.as_ndjson(outputs)
-    charset = "; charset=utf-8" if renderer.format == "csv" else ""
-    pieces = _without_connection(lines)
-    first = list(islice(pieces, 1))  # what fails before the answer has begun can still be told
-    response = StreamingHttpResponse(chain(first, pieces), content_type=renderer.media_type + charset)
-    response["Content-Disposition"] = f'attachment; filename="{run.uid}.{renderer.format}"'
-    return response
-
-
-def _without_connection(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Hold no database connection while a piece is on its way: readers may be slow."""
-    for piece in pieces:
-        give_connection_back()
-        yield piece
 
 
 def _headers(

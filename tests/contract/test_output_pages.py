@@ -66,4 +66,4 @@ def test_pages_lead_on_and_back_beyond_the_last_offset(
 
 
 def test_full_width_formulas_are_neutralised() -> None:
-    assert [results._cell(sign + "1+1")[0] for sign in "＝＋－＠"] == ["'"] * 4
+    assert [results.csv_cell(sign + "1+1")[0] for sign in "＝＋－＠"] == ["'"] * 4

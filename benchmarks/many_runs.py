@@ -10,8 +10,9 @@ callbacks. Runs share their inputs, as those of one schedule do: the times of si
 
 Nothing of it makes workers work: what is unfinished is of actions without code, waits for a run that failed or for a
 later time, or is in the hands of a worker that nobody asks; the schedules inspect URLs. It is written with COPY and
-`INSERT ... SELECT`, without triggers where the database lets us, and takes a minute or two for 1,000,000 runs. At the
-end it prints how many rows there are of each kind.
+`INSERT ... SELECT`, without triggers where the database lets us, in one transaction: for 1,000,000 runs a minute
+of this process's processor, beside what the database takes (11 minutes in all where others kept both cores busy). At
+the end it prints how many rows there are of each kind.
 """
 
 from __future__ import annotations

@@ -144,13 +144,11 @@ class ScheduleAdmin(ReadOnlyAdmin):
     @admin.display(description="when")
     def shown_when(self, schedule: Schedule) -> SafeString:
         """Return when it fires, in words; and its cron expression and time zone."""
-        words = admin_pages.in_words(schedule)
-        shown = format_html('<span class="when-words stored-text">{}</span>', words)
-        if not schedule.cron:
-            return format_html('{} <span class="help">{}</span>', shown, schedule.timezone)
         return format_html(
-            '{} <span class="help"><code class="stored-text">{}</code> {}</span>',
-            *(shown, schedule.cron, schedule.timezone),
+            '<div class="when stored-text">{} <span class="help">{} {}</span></div>',
+            admin_pages.in_words(schedule),
+            format_html("<code>{}</code>", schedule.cron) if schedule.cron else "",
+            schedule.timezone,
         )
 
     @admin.display(description="cron")

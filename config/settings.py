@@ -248,7 +248,12 @@ RUNYARD_MAX_CONSECUTIVE_FAILURES = at_least_or_off("RUNYARD_MAX_CONSECUTIVE_FAIL
 RUNYARD_MAX_STORED_BYTES = at_least_or_off("RUNYARD_MAX_STORED_BYTES", "off")
 RUNYARD_MAX_API_KEYS = at_least("RUNYARD_MAX_API_KEYS", 1_000)
 
-DATA_UPLOAD_MAX_MEMORY_SIZE = None  # rest.json reads bodies and holds the limit itself
+# Of the admin's forms: the API's bodies are read by rest.body, which holds limits of its own.
+FILE_UPLOAD_HANDLERS = [
+    "rest.form_uploads.UploadLimit",
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "django.core.files.uploadhandler.TemporaryFileUploadHandler",
+]
 
 # --- Logging --------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,10 @@ Workspaces = Sequence[int] | None
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The unfinished runs of an action that have one status, and how many of their inputs have no result."""
+    """The unfinished runs of an action that have one status, and how many of their inputs are to have a result.
+
+    Of those that are STOPPED none is, until they are resumed.
+    """
 
     action_name: str
     status: RunStatus
@@ -63,8 +66,11 @@ _HAS_ENDED = f"run.status IN ({', '.join(repr(str(status.value)) for status in s
 
 _QUEUES = f"""
 SELECT action_name, status, count(*), sum(remaining)
-  FROM (SELECT run.action_name, run.status, progress.remaining
-          FROM runs_run AS run JOIN runs_runprogress AS progress ON progress.run_id = run.id
+  FROM (SELECT run.action_name, run.status,
+               -- One by one, where it matters: joined, the progress of all runs there are was read.
+               CASE WHEN run.status = 'STOPPED' THEN 0
+                    ELSE (SELECT remaining FROM runs_runprogress WHERE run_id = run.id) END AS remaining
+          FROM runs_run AS run
          WHERE NOT ({_HAS_ENDED}) AND {_OF_WORKSPACES}
          LIMIT %(limit)s) AS run
  GROUP BY action_name, status

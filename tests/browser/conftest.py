@@ -15,9 +15,9 @@ from tests.browser.visitor import Visitor
 PICTURES = Path(__file__).resolve().parents[2] / ".artifacts" / "screenshots"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One Chromium for the whole session."""
+    """One Chromium for the tests of a file, and no longer: its event loop would be in the way of other tests."""
     path = chromium.find()
     if path is None:
         pytest.skip("There is no Chromium on this machine: `python -m tests.browser.chromium` installs one.")

@@ -18,6 +18,7 @@ INSTALL_WITHIN_S = 300
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",  # in a container /dev/shm is small
     "--disable-quic",
     "--disable-background-networking",
     "--disable-component-update",

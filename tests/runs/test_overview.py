@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from actions import ActionError
 from actions.models import Action
-from runs import overview
+from runs import overview, recovery
 from runs.models import ResultChunk, Run, RunStatus
 from runs.overview import Outcome, Queue, Trouble
 from tests.factories import Member, define, launch, numbers, work
@@ -51,11 +51,8 @@ def test_what_failed_and_why(acme: Member, other: Member) -> None:
 
 
 def test_what_is_blocked_and_why(acme: Member, double: Any) -> None:
-    made = launch("double", numbers(1), by=acme)
+    launch("double", numbers(1), by=acme)
     Action.objects.filter(name="double").update(paused=True)
-    from runs import recovery
-
-    Run.objects.filter(pk=made.pk)
     recovery.sweep()
     [trouble] = overview.blocked(None)
     assert (trouble.action_name, trouble.label, trouble.runs) == ("double", "ACTION_PAUSED", 1)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import Count, Max, Sum
+from django.db.models.fields.json import KT
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -215,13 +216,13 @@ def _missed(workspaces: Workspaces, now: datetime) -> Iterable[Notice]:
 
 
 def _halted(workspaces: Workspaces) -> Iterable[Notice]:
-    halted = _of(Schedule.objects.filter(status=ScheduleStatus.PAUSED, last_error__isnull=False), workspaces)
+    """Yield the schedules that cannot go on, and not those that a person has paused, whatever their last error."""
+    paused = Schedule.objects.annotate(field=KT("last_error__params__field")).filter(status=ScheduleStatus.PAUSED)
+    halted = _of(paused.filter(field__in=("timezone", "cron")), workspaces)
     for one in halted.only("pk", "name", "action_name", "uid", "last_error").order_by("-updated_at")[:ROWS]:
         url = reverse("admin:schedules_schedule_change", args=[one.pk])
         error = one.last_error or {}
-        yield Notice(
-            "bad", f"The schedule {one} is paused", _reason(error.get("error_label"), error.get("message")), url
-        )
+        yield Notice("bad", f"The schedule {one} is paused", _reason(error.get("label"), error.get("message")), url)
 
 
 def _next_fires(workspaces: Workspaces) -> list[Schedule]:

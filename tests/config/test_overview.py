@@ -13,8 +13,10 @@ from django.utils import timezone
 from actions import action, registry
 from config.health import note_process
 from config.models import ProcessHeartbeat
+from rest.errors import stored_error
 from runs.models import Run, RunStatus
-from schedules.models import Fire, FireKind, Schedule
+from schedules import lifecycle
+from schedules.models import Fire, FireKind
 from tests.factories import Member, Number, launch, numbers, work
 from tests.schedules.planned import plan
 from tests.staff import EVIL, assert_harmless, page, rows, staff, superuser, text
@@ -68,9 +70,11 @@ def troubled(by: Member) -> None:
     schedule = plan(by=by, name="weekly", cron="0 8 * * MON")
     Fire.objects.create(schedule=schedule, kind=FireKind.MISSED, due_at=now, at=now, count=3)
     halted = plan(by=by, name="nowhere", cron="0 8 * * MON")
-    Schedule.objects.filter(pk=halted.pk).update(
-        status="PAUSED", last_error={"error_label": "UNKNOWN_ZONE", "message": "There is no such zone."}
-    )
+    error = stored_error("BAD_INPUT", "timezone: There is none.", scope="input", params={"field": "timezone"})
+    assert lifecycle.pause_because(halted.pk, error, now=now)
+    old = stored_error("NOT_FOUND", "It was gone.", scope="action")
+    by_hand = plan(by=by, name="resting", last_error=old, next_execution_at=now + timedelta(days=1))
+    lifecycle.pause(by_hand)
 
 
 def test_all_is_well(root: Any) -> None:
@@ -89,10 +93,11 @@ def test_what_needs_attention_comes_first_and_says_why(root: Any, acme: Member) 
         "1 run of double failed BROKEN: It broke.",
         "The receiver https://dead.test is paused The receiver answered 503.",
         "The schedule weekly missed 3 times",
-        "The schedule nowhere is paused UNKNOWN_ZONE: There is no such zone.",
+        "The schedule nowhere is paused BAD_INPUT: timezone: There is none.",
     ):
         assert shown in found
     assert "No worker" not in found
+    assert "resting" not in found  # a person's own decision
     content = html.css_first("#content").html or ""
     assert content.index("Needs attention") < content.index("Runs that ended") < content.index("Processes")
 

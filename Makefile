@@ -38,13 +38,13 @@ check: .venv/.dev ## style, types and the import contract
 	.venv/bin/lint-imports
 
 COMPILE = .venv/bin/uv pip compile pyproject.toml --no-header --annotation-style line -q -p 3.11 \
-	--no-emit-index-url --no-emit-find-links
+	--no-emit-index-url --no-emit-find-links --generate-hashes
 
 lock: .venv/.dev ## resolve requirements*.txt anew from pyproject.toml
 	$(PIP) install -q uv
 	$(COMPILE) --upgrade -o requirements.txt
 	$(COMPILE) --upgrade -c requirements.txt --extra embedded -o requirements-embedded.txt
-	$(COMPILE) --upgrade -c requirements.txt --extra embedded --extra dev -o requirements-dev.txt
+	$(COMPILE) --upgrade -c requirements.txt --extra embedded --extra tracing --extra dev -o requirements-dev.txt
 
 clean: ## remove the virtual environment and caches; the state in .runyard stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov staticfiles

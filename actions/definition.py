@@ -112,7 +112,7 @@ class ActionDefinition:
     def check_input(self, line: bytes) -> list[Problem] | None:
         """Return what is wrong with one input, given as JSON; None when the action takes it."""
         try:
-            self.signature.input.validate_json(line)
+            self.signature.input.validator.validate_json(line)
         except BaseException as error:
             return self._problems(error, "input")
         return None
@@ -124,7 +124,7 @@ class ActionDefinition:
             BadInput: the action does not take it.
         """
         try:
-            return self.signature.input.validate_json(line)
+            return self.signature.input.validator.validate_json(line)
         except Exception as error:
             problems = self._problems(error, "input")
             raise BadInput(describe(problems), {"problems": problems}) from error
@@ -178,8 +178,11 @@ class ActionDefinition:
             raise BadParameters(describe(problems), {"problems": problems})
         return None
 
-    def call(self, input: Any, parameters: Any, context: Context) -> Any:
-        """Call the function with what it takes and return what it returns: a coroutine from an `async def`."""
+    def call(self, input: Any, parameters: Any, context: Context | None) -> Any:
+        """Call the function with what it takes and return what it returns: a coroutine from an `async def`.
+
+        `context` may be None where the function takes none (`signature.takes_context`).
+        """
         arguments: dict[str, Any] = {}
         if self.signature.parameters is not None:
             arguments["parameters"] = parameters
@@ -195,30 +198,12 @@ class ActionDefinition:
         """
         return self.signature.output.dump(value, max_bytes=max_bytes)
 
-    def dump_outputs(
-        self,
-        values: Iterable[Any],
-        *,
-        max_items: int,
-        max_bytes_each: int,
-        max_bytes_total: int,
-        max_results: int | None = None,
-    ) -> list[bytes]:
+    def dump_outputs(self, values: Iterable[Any], limits: OutputLimits) -> list[bytes]:
         """Return the results of a `many` call, as `actions.output.dump_many` does."""
-        limits = OutputLimits(max_items, max_bytes_each, max_bytes_total, max_results)
         return dump_many(values, self.signature.output, limits)
 
-    async def dump_outputs_async(
-        self,
-        values: Any,
-        *,
-        max_items: int,
-        max_bytes_each: int,
-        max_bytes_total: int,
-        max_results: int | None = None,
-    ) -> list[bytes]:
+    async def dump_outputs_async(self, values: Any, limits: OutputLimits) -> list[bytes]:
         """Return the results of a `many` call of an `async def`: of its async iterator, or of what it awaits to."""
-        limits = OutputLimits(max_items, max_bytes_each, max_bytes_total, max_results)
         return await dump_many_async(values, self.signature.output, limits)
 
     def _problems(self, error: BaseException, what: str) -> list[Problem]:

@@ -121,7 +121,7 @@ def _dump_any(value: Any) -> bytes:
 def _dump_typed(value: Any, adapter: TypeAdapter[Any]) -> bytes:
     try:
         # Validating lets a plain dict stand for a model, and finds fields that are missing; of a model it is free.
-        return adapter.dump_json(adapter.validate_python(value), by_alias=True, warnings="error")
+        return adapter.serializer.to_json(adapter.validator.validate_python(value), by_alias=True, warnings="error")
     except ValidationError as error:
         problems = problems_of(error)
         raise BadOutput(

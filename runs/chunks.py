@@ -1,15 +1,16 @@
 """How some hundred inputs or results become the bytes of one row, and back.
 
 Lines of JSON, compressed: a value is found by its line number without parsing its neighbours, and a stream of all
-of them is the lines as they are. zlib level 1 is the knee: higher levels cost more time than the bytes they save.
+of them is the lines as they are. The format is zlib's (RFC 1950); ISA-L writes it at several times the speed of zlib
+and as small. Level 1 is the knee: higher levels cost more time than the bytes they save.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
+from isal import isal_zlib
 from pydantic_core import from_json, to_json
 
 LEVEL = 1
@@ -17,22 +18,22 @@ LEVEL = 1
 
 def pack_lines(lines: Iterable[bytes]) -> bytes:
     """Return JSON values, one a line (so none of them holds a line break), as the bytes of a row."""
-    return zlib.compress(b"\n".join(lines), LEVEL)
+    return isal_zlib.compress(b"\n".join(lines), LEVEL)
 
 
 def unpack_lines(packed: bytes | memoryview) -> list[bytes]:
     """Return what `pack_lines` was given. Not for an empty pack: that reads as one empty line."""
-    return zlib.decompress(packed).split(b"\n")
+    return isal_zlib.decompress(packed).split(b"\n")
 
 
 def pack_json(value: Any) -> bytes:
     """Return a JSON value as the bytes of a row."""
-    return zlib.compress(to_json(value), LEVEL)
+    return isal_zlib.compress(to_json(value), LEVEL)
 
 
 def unpack_json(packed: bytes | memoryview) -> Any:
     """Return what `pack_json` was given. Object keys come back as text."""
-    return from_json(zlib.decompress(packed))
+    return from_json(isal_zlib.decompress(packed))
 
 
 class DoneBits:

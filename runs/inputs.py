@@ -64,8 +64,9 @@ def prepare(
     Nothing is stored and nothing raises: an invalid input is packed with its error, to be recorded as failed.
     """
     prepared = PreparedInputs([], batch_size, len(inputs), 0, [])
+    max_bytes = settings.RUNYARD_MAX_INPUT_BYTES
     for first_index in range(0, len(inputs), batch_size):
-        checked = [_check(value, definition) for value in inputs[first_index : first_index + batch_size]]
+        checked = [_check(value, definition, max_bytes) for value in inputs[first_index : first_index + batch_size]]
         chunk = _chunk(first_index, checked)
         prepared.chunks.append(chunk)
         prepared.invalid_count += chunk.invalid_count
@@ -75,17 +76,16 @@ def prepare(
     return prepared
 
 
-def _check(value: Any, definition: ActionDefinition) -> _Checked:
+def _check(value: Any, definition: ActionDefinition, max_bytes: int) -> _Checked:
     if not isinstance(value, dict):
-        return _Checked(
-            _line_within_limit(value)[0], NULL, [problem("", f"an input is a JSON object, not {_kind(value)}")]
-        )
+        line, _ = _line_within(max_bytes, value)
+        return _Checked(line, NULL, [problem("", f"an input is a JSON object, not {_kind(value)}")])
     custom_data = NULL
     problems: list[Problem] | None = None
     if CUSTOM_DATA in value:
         custom_data, problems = _check_custom_data(value[CUSTOM_DATA])
         value = {key: item for key, item in value.items() if key != CUSTOM_DATA}
-    line, too_large = _line_within_limit(value)
+    line, too_large = _line_within(max_bytes, value)
     problems = too_large or problems or definition.check_input(line)
     return _Checked(line, custom_data, problems)
 
@@ -102,11 +102,10 @@ def _check_custom_data(value: Any) -> tuple[bytes, list[Problem] | None]:
     return line, None
 
 
-def _line_within_limit(value: Any) -> tuple[bytes, list[Problem] | None]:
+def _line_within(max_bytes: int, value: Any) -> tuple[bytes, list[Problem] | None]:
     line = to_json(value)
-    limit = settings.RUNYARD_MAX_INPUT_BYTES
-    if len(line) > limit:
-        return NULL, [_too_large("", len(line), limit, "RUNYARD_MAX_INPUT_BYTES")]
+    if len(line) > max_bytes:
+        return NULL, [_too_large("", len(line), max_bytes, "RUNYARD_MAX_INPUT_BYTES")]
     return line, None
 
 

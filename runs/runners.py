@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from django.db import connections
 from psycopg.pq import TransactionStatus
@@ -31,8 +31,7 @@ GRACE_S = 0.5  # between asking a call to end and giving it up
 Admit = Callable[[int], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """One input to call the action on: its place in the batch, its JSON, and which attempt this is, from 1."""
 
     offset: int
@@ -126,10 +125,11 @@ class SequentialRunner(_Queue):
             size += outcome.size
             if time.monotonic() >= until:
                 break
+        alarm.cancel()
         return outcomes
 
-    def _within_limit(self, function: Callable[[], Any]) -> Any:
-        return alarm.call(self.call.limits.timeout_s, function)
+    def _within_limit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return alarm.call(self.call.limits.timeout_s, function, *arguments)
 
     @property
     def is_finished(self) -> bool:
@@ -233,9 +233,9 @@ class _InThread:
         self._thread = threading.current_thread()
         return self.call.run(self.work.offset, self.work.line, self.work.attempt, self._guarded)
 
-    def _guarded(self, function: Callable[[], Any]) -> Any:
+    def _guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return function()
+            return function(*arguments)
         finally:
             with self._lock:
                 self._over = True
@@ -287,7 +287,7 @@ class AsyncRunner(_Queue):
                 self._may_start = self.admitted(self.call.limits.concurrency - len(self._in_hand))
                 asks = self._loop.run_until_complete(self._step(until, outcomes))
         finally:
-            alarm.disarm()
+            alarm.cancel()
         if any(outcome.error for outcome in outcomes):
             drop_broken_connections()
         return outcomes

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+CLOCK_STEP_S = 0.001  # that the timer's clock may be ahead of ours
 
 
 class InputTimeout(BaseException):
@@ -17,19 +20,23 @@ class InputTimeout(BaseException):
 class Alarm:
     """The process's one interval timer. Works in the main thread, where Python runs signal handlers.
 
-    It stops what sleeps, waits or spins in Python; code in C stops when it returns to Python.
+    It stops what sleeps, waits or spins in Python; code in C stops when it returns to Python. Of many short calls one
+    after the other each has its limit, and few set the timer: one that goes off too soon is set anew.
     """
 
     def __init__(self) -> None:
         self._armed = False
+        self._deadline = 0.0
+        self._goes_off_at = float("inf")
         self._may_raise: Callable[[], bool] | None = None
 
     def install(self) -> None:
         """Take SIGALRM. For the start of each batch: an action may have taken it for itself."""
         signal.signal(signal.SIGALRM, self._ring)
+        self._goes_off_at = float("inf")
 
-    def call(self, timeout_s: float, function: Callable[[], Any]) -> Any:
-        """Return what `function` does.
+    def call(self, timeout_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Return what `function` does. The timer runs on, unarmed, until the next call, or `cancel`.
 
         Raises:
             InputTimeout: it took longer than `timeout_s`.
@@ -37,7 +44,7 @@ class Alarm:
         self.arm(timeout_s)
         try:
             try:
-                return function()
+                return function(*arguments)
             finally:
                 self.disarm()
         except InputTimeout:
@@ -47,16 +54,36 @@ class Alarm:
 
     def arm(self, timeout_s: float, may_raise: Callable[[], bool] | None = None) -> None:
         """Go off once after `timeout_s`, raising in whatever runs then, if `may_raise` says so at that moment."""
+        now = time.monotonic()
         self._may_raise = may_raise
+        self._deadline = now + timeout_s
         self._armed = True
-        signal.setitimer(signal.ITIMER_REAL, max(timeout_s, 0.001))
+        if not now < self._goes_off_at <= self._deadline:  # in the past: somebody else has stopped it
+            self._set(timeout_s)
 
     def disarm(self) -> None:
+        """Raise nothing from now on."""
         self._armed = False
+
+    def cancel(self) -> None:
+        """Disarm it, and stop the timer."""
+        self._armed = False
+        self._goes_off_at = float("inf")
         signal.setitimer(signal.ITIMER_REAL, 0)
 
+    def _set(self, seconds: float) -> None:
+        seconds = max(seconds, 0.001)
+        self._goes_off_at = time.monotonic() + seconds
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
     def _ring(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._armed:
+        self._goes_off_at = float("inf")
+        if not self._armed:
+            return
+        left_s = self._deadline - time.monotonic()
+        if left_s > CLOCK_STEP_S:
+            self._set(left_s)
+        else:
             self._armed = False  # before the question, which may arm it again
             if self._may_raise is None or self._may_raise():
                 raise InputTimeout

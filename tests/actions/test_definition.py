@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from actions import ActionDefinition, ActionDefinitionError, ActionError, Context, action, registry
+from actions.output import OutputLimits
 from rest.errors import BadInput, BadParameters
 
 
@@ -318,7 +319,5 @@ def test_what_the_action_raises_while_it_yields_comes_out() -> None:
     with pytest.raises(ActionError):
         breaks.dump_outputs(
             breaks.call(Company(domain=""), None, Context(run_uid="r")),
-            max_items=10,
-            max_bytes_each=10,
-            max_bytes_total=10,
+            OutputLimits(max_items=10, max_bytes_each=10, max_bytes_total=10),
         )

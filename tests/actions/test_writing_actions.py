@@ -20,6 +20,7 @@ from actions import ActionDefinitionError, ActionError, Context, action, registr
 from actions.catalogue import Entry
 from actions.models import Action
 from actions.options import Options
+from actions.output import OutputLimits
 from actions.serializers import ActionSerializer
 from rest.errors import stored_error
 
@@ -68,8 +69,8 @@ async def _call(definition: Any, line: bytes, parameters: dict[str, Any]) -> lis
     loaded = definition.load_input(line), definition.load_parameters(parameters), Context(run_uid="a-test")
     value = definition.call(*loaded)
     if definition.output_kind == "many":
-        limits = {"max_items": 100, "max_bytes_each": 1_000, "max_bytes_total": 10_000}
-        return await definition.dump_outputs_async(value, **limits)
+        limits = OutputLimits(max_items=100, max_bytes_each=1_000, max_bytes_total=10_000)
+        return await definition.dump_outputs_async(value, limits)
     return [definition.dump_output(await value if inspect.isawaitable(value) else value, max_bytes=1_000)]
 
 

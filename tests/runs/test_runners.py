@@ -171,8 +171,29 @@ def test_an_alarm_that_may_not_raise_lets_the_call_go_on() -> None:
     alarm.install()
     alarm.arm(0.05, no)
     time.sleep(0.1)
-    alarm.disarm()
+    alarm.cancel()
     assert asked == [1]
+
+
+def test_calls_that_share_a_timer_have_each_their_own_limit() -> None:
+    alarm.install()
+    assert alarm.call(0.1, lambda: "short") == "short"
+    assert alarm.call(5, lambda: time.sleep(0.2)) is None  # the first one's timer went off in it
+    with pytest.raises(InputTimeout):
+        alarm.call(0.1, lambda: time.sleep(10))
+    assert alarm.call(0.1, lambda: "short") == "short"
+    with pytest.raises(InputTimeout):
+        alarm.call(0.3, lambda: time.sleep(10))
+    alarm.cancel()
+
+
+def test_a_timer_that_an_action_stopped_is_set_anew() -> None:
+    alarm.install()
+    alarm.call(0.1, lambda: signal.setitimer(signal.ITIMER_REAL, 0))
+    time.sleep(0.11)
+    with pytest.raises(InputTimeout):
+        alarm.call(0.2, lambda: time.sleep(10))
+    alarm.cancel()
 
 
 def test_an_alarm_interrupts_a_call_once() -> None:

@@ -8,7 +8,7 @@ is the one all workers of a run share.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -19,12 +19,12 @@ from django.utils import timezone
 from pydantic_core import to_json
 
 from runs import cancellation, dispatch, lifecycle, outbox, turns
+from runs.binary import binary_cursor
 from runs.chunks import DoneBits, pack_json, pack_lines
 from runs.dispatch import Release
 from runs.failures import last_error
-from runs.insertion import insert_together
 from runs.leases import Lease, Retries
-from runs.models import Batch, BatchStatus, ResultChunk, RunProgress, RunStatus
+from runs.models import Batch, BatchStatus, RunProgress, RunStatus
 
 log = structlog.get_logger(__name__)
 
@@ -93,36 +93,96 @@ def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: dat
     retries = dict(lease.retries)
     _apply(done, retries, outcomes)
     where_to = _release(done, retries, now=now) if release else None
+    statement, values = dispatch.progress(
+        lease, done=done.packed(), retries=retries, release=where_to, is_empty=not outcomes
+    )
     with transaction.atomic():
-        progressed = dispatch.record_progress(
-            lease, done=done.packed(), retries=retries, release=where_to, is_empty=not outcomes
-        )
-        if not progressed:
-            raise LeaseLost
-        final = sorted((one for one in outcomes if one.retry_at is None), key=lambda one: one.offset)
-        stored_bytes = 0
-        if final:
-            chunk = _result_chunk(lease, final, now=now)
-            _store(lease, chunk, now=now)
-            stored_bytes = chunk.stored_bytes
-        progress = _count(lease, final, retried=len(outcomes) - len(final), stored_bytes=stored_bytes)
+        progress = _record(lease, outcomes, statement, values, now=now)
         if progress.remaining == 0:
             lifecycle.finish(progress, last_error=_last_error(progress), now=now)
         elif cancellation.stops_by_itself(progress):
             cancellation.stop_by_itself(lease, progress, now=now)
             return False
         elif where_to:
-            _settle(lease, where_to, now=now)
+            _settle(lease, where_to, retry_count=progress.retry_count, now=now)
     return True
 
 
-def _store(lease: Lease, chunk: ResultChunk, *, now: datetime) -> None:
-    """Store results, and with them what is to be called back of them."""
-    if lease.calls_back_results:
-        insert_together([chunk, outbox.of_results(chunk, now=now)])
-        outbox.ring_after_commit()
-    else:
-        chunk.save(force_insert=True)
+# Each of these parts needs what the one before returned: nothing is written where the batch or the run is in other
+# hands, and the progress, which all workers of a run share, is locked last.
+_STORE = """
+stored AS (
+    INSERT INTO runs_resultchunk (run_id, batch_id, generation, first_index, last_index, succeeded_count, failed_count,
+                                  output_count, summary, outputs, failures, created_at)
+    SELECT %(run)s, held.id, %(generation)s, %(first_index)s, %(last_index)s, %(succeeded)s, %(failed)s, %(outputs)s,
+           %(summary)s::bytea, %(output_pack)s::bytea, %(failure_pack)s::bytea, %(now)s
+      FROM held
+    RETURNING id, run_id, created_at
+)"""
+_COUNTS = [field.attname for field in RunProgress._meta.concrete_fields]
+_COUNT = f"""
+UPDATE runs_runprogress
+   SET succeeded_count = succeeded_count + %(succeeded)s, failed_count = failed_count + %(failed)s,
+       remaining = remaining - %(succeeded)s - %(failed)s, output_count = output_count + %(outputs)s,
+       retry_count = retry_count + %(retried)s, failures_in_row = failures_in_row + %(failed)s,
+       stored_bytes = stored_bytes + %(stored_bytes)s
+  FROM {{last}}
+ WHERE runs_runprogress.run_id = %(run)s AND epoch = %(epoch)s
+RETURNING {", ".join(f"runs_runprogress.{name}" for name in _COUNTS)}
+"""
+
+
+def _record(
+    lease: Lease, outcomes: Sequence[Outcome], progress: str, values: Mapping[str, Any], *, now: datetime
+) -> RunProgress:
+    """Store results with what is to be called back of them, mark them done, and count them: one statement, or nothing.
+
+    Raises:
+        LeaseLost: the batch or the run is in other hands.
+    """
+    final = sorted((one for one in outcomes if one.retry_at is None), key=lambda one: one.offset)
+    parts, last = [f"held AS ({progress} RETURNING id)"], "held"
+    if final:
+        parts, last = [*parts, _STORE], "stored"
+        if lease.calls_back_results:
+            parts.append(outbox.OF_RESULTS)
+            outbox.ring_after_commit()
+    statement = f"WITH {', '.join(parts)}{_COUNT.format(last=last)}"
+    with binary_cursor() as cursor:
+        cursor.execute(statement, {**values, **_results(lease, final, len(outcomes) - len(final)), "now": now})
+        row = cursor.fetchone()
+    if row is None:
+        raise LeaseLost
+    return RunProgress.from_db(connection.alias, _COUNTS, row)
+
+
+def _results(lease: Lease, final: Sequence[Outcome], retried: int) -> dict[str, Any]:
+    """Return the values of `_STORE` and `_COUNT`."""
+    failures = [to_json(one.error) for one in final if one.error is not None]
+    outputs = [line for one in final for line in one.outputs or ()]
+    values: dict[str, Any] = {
+        "run": lease.run_id,
+        "epoch": lease.epoch,
+        "succeeded": len(final) - len(failures),
+        "failed": len(failures),
+        "outputs": len(outputs),
+        "retried": retried,
+        "stored_bytes": 0,
+    }
+    if not final:
+        return values
+    packs = {
+        "summary": pack_json(_summary(lease, final)),
+        "output_pack": pack_lines(outputs) if outputs else None,
+        "failure_pack": pack_lines(failures) if failures else None,
+    }
+    values |= {
+        "generation": lease.generation,
+        "first_index": lease.first_index + final[0].offset,
+        "last_index": lease.first_index + final[-1].offset,
+        "stored_bytes": sum(len(pack or b"") for pack in packs.values()),
+    }
+    return values | packs
 
 
 def _apply(done: DoneBits, retries: Retries, outcomes: Sequence[Outcome]) -> None:
@@ -146,46 +206,21 @@ def _release(done: DoneBits, retries: Retries, *, now: datetime) -> Release:
     return Release(BatchStatus.WAITING, ready_at=datetime.fromtimestamp(due_at, UTC))
 
 
-_COUNT = """
-UPDATE runs_runprogress
-   SET succeeded_count = succeeded_count + %(succeeded)s, failed_count = failed_count + %(failed)s,
-       remaining = remaining - %(succeeded)s - %(failed)s, output_count = output_count + %(outputs)s,
-       retry_count = retry_count + %(retried)s, failures_in_row = failures_in_row + %(failed)s,
-       stored_bytes = stored_bytes + %(stored_bytes)s
- WHERE run_id = %(run)s AND epoch = %(epoch)s
-RETURNING *
-"""
-
-
-def _count(lease: Lease, final: Sequence[Outcome], *, retried: int, stored_bytes: int) -> RunProgress:
-    failed = sum(one.error is not None for one in final)
-    counts = {
-        "succeeded": len(final) - failed,
-        "failed": failed,
-        "outputs": sum(len(one.outputs or ()) for one in final),
-        "retried": retried,
-        "stored_bytes": stored_bytes,
-        "run": lease.run_id,
-        "epoch": lease.epoch,
-    }
-    for progress in RunProgress.objects.raw(_COUNT, counts):
-        return progress
-    raise LeaseLost
-
-
 def _last_error(progress: RunProgress) -> dict[str, Any] | None:
     """Return the error of an input that failed late, for the run to show; None where none failed."""
     error = last_error(progress) or {}
     return {name: error[name] for name in RUN_ERROR if name in error} or None
 
 
-def _settle(lease: Lease, released: Release, *, now: datetime) -> None:
+def _settle(lease: Lease, released: Release, *, retry_count: int, now: datetime) -> None:
     """See to a run that goes on: its batch can be claimed again, or all that is left of it waits for a time.
 
     Workers that let go at once are in line here, behind the progress row: the last one sees what the others did.
     """
     if released.status == BatchStatus.READY:
         turns.make_ready(lease.run_id, lease.workspace_id, lease.action.pk)
+        return
+    if not retry_count:  # nothing of it has ever waited
         return
     if any(dispatch.has_batch(lease.run_id, status) for status in (BatchStatus.READY, BatchStatus.LEASED)):
         return
@@ -199,25 +234,6 @@ def _settle(lease: Lease, released: Release, *, now: datetime) -> None:
             postponed_until=first_waiting.ready_at,
             reason="every input left waits to be tried again",
         )
-
-
-def _result_chunk(lease: Lease, final: Sequence[Outcome], *, now: datetime) -> ResultChunk:
-    failures = [one for one in final if one.error is not None]
-    outputs = [line for one in final for line in one.outputs or ()]
-    return ResultChunk(
-        run_id=lease.run_id,
-        batch_id=lease.batch_id,
-        generation=lease.generation,
-        first_index=lease.first_index + final[0].offset,
-        last_index=lease.first_index + final[-1].offset,
-        succeeded_count=len(final) - len(failures),
-        failed_count=len(failures),
-        output_count=len(outputs),
-        summary=pack_json(_summary(lease, final)),
-        outputs=pack_lines(outputs) if outputs else None,
-        failures=pack_lines(to_json(one.error) for one in failures) if failures else None,
-        created_at=now,
-    )
 
 
 def _summary(lease: Lease, final: Sequence[Outcome]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from psycopg.types.json import Json
 
 from runs import gates, lifecycle, turns
 from runs.chunks import DoneBits
-from runs.leases import Lease, Retries, dump_retries, lease_of, read
+from runs.leases import OF_BATCH, Lease, Retries, dump_retries, lease_of, read
 from runs.models import CLAIMABLE, Batch, BatchStatus, Run, RunProgress, RunStatus
 
 CANDIDATES = 32  # more than claimers work side by side, so that all of them find something
@@ -36,7 +36,7 @@ WITH standing AS MATERIALIZED ({gates.STANDINGS}), open AS MATERIALIZED (
        -- A live call of an action with limits goes first: its caller waits.
        AND NOT (is_limited AND NOT %(is_runs_turn)s AND EXISTS (SELECT FROM runs_run AS live
                 WHERE live.execution_mode = 'LIVE' AND live.status = 'QUEUED' AND live.action_id = standing.id))
-)
+), claimed AS (
 UPDATE runs_batch AS batch
    SET status = 'LEASED', attempt = batch.attempt + 1, worker = %(worker)s, ready_at = NULL,
        leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
@@ -50,8 +50,9 @@ UPDATE runs_batch AS batch
                WHERE run_id = ready.run_id AND status = 'READY'
                ORDER BY first_index LIMIT 1 FOR UPDATE SKIP LOCKED) AS first
         ORDER BY ready.turn LIMIT 1)
-RETURNING batch.id
-"""
+RETURNING batch.*
+)
+{OF_BATCH.format(batch="claimed")}"""
 
 # The one batch of the live call that waits longest. Live calls are not in line with the others: they have workers of
 # their own.
@@ -62,7 +63,7 @@ WITH standing AS MATERIALIZED ({gates.STANDINGS}), open AS MATERIALIZED (
        -- But for some seconds now and then, where a run has waited for long: callers who never cease would starve it.
        AND NOT (is_limited AND %(is_runs_turn)s AND EXISTS (SELECT FROM runs_readyrun AS ready
                 WHERE ready.action_id = standing.id AND ready.waiting_since < clock_timestamp() - interval '5 seconds'))
-)
+), claimed AS (
 UPDATE runs_batch AS batch
    SET status = 'LEASED', attempt = batch.attempt + 1, worker = %(worker)s,
        leased_until = clock_timestamp() + make_interval(secs => %(lease_s)s)
@@ -73,8 +74,9 @@ UPDATE runs_batch AS batch
               JOIN runs_batch AS waiting ON waiting.run_id = run.id AND waiting.first_index = 0
         WHERE run.execution_mode = 'LIVE' AND run.status = 'QUEUED' AND waiting.status = 'READY'
         ORDER BY run.created_at, run.id LIMIT 1 FOR UPDATE OF waiting SKIP LOCKED)
-RETURNING batch.id
-"""
+RETURNING batch.*
+)
+{OF_BATCH.format(batch="claimed")}"""
 
 
 def claim(*, worker: str, actions: Collection[str], now: datetime) -> Lease | None:
@@ -112,21 +114,16 @@ class _NotExecutable(Exception):
 
 
 def _claim_once(*, worker: str, actions: Collection[str], now: datetime, is_live: bool = False) -> Lease | None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _CLAIM_LIVE if is_live else _CLAIM,
-            {
-                "worker": worker,
-                "lease_s": settings.RUNYARD_LEASE_SECONDS,
-                "candidates": CANDIDATES,
-                "is_runs_turn": time.time() % OF_S < RUNS_TURN_S,
-                **gates.names_of(actions),
-            },
-        )
-        claimed = cursor.fetchone()
-    if claimed is None:
+    values = {
+        "worker": worker,
+        "lease_s": settings.RUNYARD_LEASE_SECONDS,
+        "candidates": CANDIDATES,
+        "is_runs_turn": time.time() % OF_S < RUNS_TURN_S,
+        **gates.names_of(actions),
+    }
+    row = read(_CLAIM_LIVE if is_live else _CLAIM, values)
+    if row is None:
         return None
-    row = read(claimed[0])
     # Status and epoch come from one snapshot: either the epoch is from before a stop, and fences this claim out
     # later, or the status tells of it now.
     if row["status"] not in CLAIMABLE or row["is_dependent"]:
@@ -188,6 +185,9 @@ UPDATE runs_batch
 """
 
 
+_READ = OF_BATCH.format(batch="runs_batch") + " WHERE batch.id = %(batch)s"
+
+
 def take_over(batch_id: int, attempt: int, *, if_overdue: bool = False) -> Lease | None:
     """Take a batch out of the hands it is in, to record its end: whoever had it can record nothing any more.
 
@@ -200,8 +200,10 @@ def take_over(batch_id: int, attempt: int, *, if_overdue: bool = False) -> Lease
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(_TAKE_OVER, values)
-            taken = cursor.rowcount == 1
-        return lease_of(read(batch_id)) if taken else None
+            if cursor.rowcount == 0:
+                return None
+        row = read(_READ, {"batch": batch_id})
+        return lease_of(row) if row else None
 
 
 def remove_unclaimed(run_id: int) -> bool:
@@ -228,13 +230,13 @@ _LET_GO = ", status = %(status)s, ready_at = %(ready_at)s, leased_until = NULL, 
 _IF_HELD = " WHERE id = %(batch)s AND attempt = %(attempt)s AND checkpoint = %(checkpoint)s AND status = 'LEASED'"
 
 
-def record_progress(
+def progress(
     lease: Lease, *, done: bytes, retries: Retries, release: Release | None, is_empty: bool = False
-) -> bool:
-    """Write a checkpoint's progress to its batch, and let go of it with `release`. Returns whether it did.
+) -> tuple[str, dict[str, Any]]:
+    """Return the statement, with its values, that writes a checkpoint's progress to its batch. `release` lets go of it.
 
-    One that `is_empty` tells nothing of the input that processes died of before: it stays the suspect. False means
-    that the lease was lost, or that this very checkpoint is there already: see `is_recorded`.
+    One that `is_empty` tells nothing of the input that processes died of before: it stays the suspect. It finds no row
+    where the lease was lost, or where this very checkpoint is there already: see `is_recorded`.
     """
     stored = dump_retries(retries)
     values: dict[str, Any] = {
@@ -248,9 +250,7 @@ def record_progress(
     if release:
         values |= {"status": release.status.value, "ready_at": release.ready_at}
     statement = _PROGRESS + ("" if is_empty else _NO_SUSPECT) + (_LET_GO if release else "") + _IF_HELD
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.rowcount == 1
+    return statement, values
 
 
 def let_go(lease: Lease) -> None:

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
-
 from actions.models import Action
+from runs.binary import binary_cursor
 from runs.chunks import DoneBits
 from runs.models import ExecutionMode
 
@@ -63,30 +62,32 @@ class Lease:
 _ACTION_COLUMNS = ("id", "name", "timeout_s", "max_attempts", "concurrency", "max_concurrency", "rate")
 
 # Written out, because it runs for every batch: Django takes five times as long to put it together.
-_READ = f"""
+OF_BATCH = f"""
 SELECT batch.id, batch.run_id, batch.attempt, batch.checkpoint, batch.first_index, batch.input_count, batch.done,
        batch.retries, batch.careful, batch.suspect, batch.suspect_since, batch.suspect_died_at, batch.suspect_deaths,
        chunk.inputs, run.uid, run.workspace_id, run.status, run.started_at, run.parameters,
        run.execution_mode, run.identity_ids, run.identity_mode, progress.epoch, progress.generation,
        {", ".join(f"action.{name} AS action_{name}" for name in _ACTION_COLUMNS)},
-       NOT EXISTS (SELECT FROM runs_batch AS other WHERE other.run_id = run.id AND other.status = 'READY') AS is_last,
+       NOT EXISTS (SELECT FROM runs_batch AS other
+                    WHERE other.run_id = run.id AND other.status = 'READY' AND other.id <> batch.id) AS is_last,
        EXISTS (SELECT FROM runs_dependency AS unmet WHERE unmet.run_id = run.id) AS is_dependent,
        EXISTS (SELECT FROM runs_runcallback AS callback
                 WHERE callback.run_id = run.id AND callback."on" = 'all') AS calls_back_results
-  FROM runs_batch AS batch
+  FROM {{batch}} AS batch
        JOIN runs_inputchunk AS chunk ON chunk.id = batch.chunk_id
        JOIN runs_run AS run ON run.id = batch.run_id
        JOIN runs_runprogress AS progress ON progress.run_id = run.id
        JOIN actions_action AS action ON action.id = run.action_id
- WHERE batch.id = %s
 """
+"""What a lease holds, and where its run stands. `batch` is the table, or what a statement returned of it."""
 
 
-def read(batch_id: int) -> dict[str, Any]:
-    """Return all that a lease holds, and where its run stands, as one snapshot has it."""
-    with connection.cursor() as cursor:
-        cursor.execute(_READ, [batch_id])
-        return dict(zip([column.name for column in cursor.description], cursor.fetchone(), strict=True))
+def read(statement: str, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the one row of a statement that ends in `OF_BATCH`, by column; None where it has none."""
+    with binary_cursor() as cursor:
+        cursor.execute(statement, values)
+        row = cursor.fetchone()
+        return None if row is None else dict(zip([column.name for column in cursor.description], row, strict=True))
 
 
 def lease_of(row: Mapping[str, Any]) -> Lease:

@@ -15,13 +15,14 @@ from django.db import connection, transaction
 from django.db.models import DateTimeField, Func
 
 from runs import doorbell
-from runs.models import CallbackOn, OutboxEntry, ResultChunk, RunCallback, RunStatus
+from runs.models import CallbackOn, OutboxEntry, RunCallback, RunStatus
 
-
-def of_results(chunk: ResultChunk, *, now: datetime) -> OutboxEntry:
-    """Return the entry of a checkpoint's results, to be stored with them."""
-    return OutboxEntry(run_id=chunk.run_id, result_chunk=chunk, created_at=now)
-
+OF_RESULTS = """
+announced AS (
+    INSERT INTO runs_outboxentry (run_id, result_chunk_id, status, is_held, created_at)
+    SELECT run_id, id, '', false, created_at FROM stored
+)"""
+"""The part of the statement that stores a checkpoint's results as `stored`, where they are called back."""
 
 OF_END = """
 announced AS (

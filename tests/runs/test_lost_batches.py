@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from actions import ActionDefinition
-from runs import dispatch, doorbell, lost_batches, siblings
+from runs import checkpoint, dispatch, doorbell, lost_batches, siblings
 from runs.models import Batch, BatchStatus, ReadyRun, Run
 from tests.factories import Member, launch, numbers
 from tests.runs.live_worker import stored
@@ -67,7 +67,8 @@ def test_who_was_handed_back_records_nothing(acme: Member, double: ActionDefinit
     assert lease is not None
     lost_batches.hand_back_of_dead_siblings()
     assert not dispatch.renew(lease.batch_id, lease.attempt)
-    assert not dispatch.record_progress(lease, done=b"\3", retries={}, release=None)
+    with pytest.raises(checkpoint.LeaseLost):
+        checkpoint.write(lease, [checkpoint.Outcome(0, 1, 0.0, 1.0, outputs=[b"1"])], release=False)
 
 
 @pytest.mark.usefixtures("no_live_calls")

@@ -27,6 +27,8 @@ KINDS_WITHOUT_NAN = frozenset(
     | {"list", "set", "frozenset", "tuple", "dict", "nullable", "union", "tagged-union", "default"}
     | {"definitions", "definition-ref"}
 )
+NUMBERS_OR_NESTING = frozenset({"int", "literal", "definitions", "definition-ref"})
+NUL = b"\\u0000"
 Mode = Literal["json", "python"]
 
 
@@ -35,15 +37,20 @@ class OutputType:
     """The type of one result. `adapter` is None where it may be any JSON.
 
     Pydantic writes NaN as null in the typed parts of a result. `nan_shows_in` is the mode of `dump_python` that keeps
-    it, None for types that have no place for NaN.
+    it, None for types that have no place for NaN. `is_flat_text` says that a type has no place for a number either, and
+    can nest no deeper than it is written: of what may be wrong with a result that leaves NUL characters.
     """
 
     adapter: TypeAdapter[Any] | None
     nan_shows_in: Mode | None
+    is_flat_text: bool
 
     @classmethod
     def of(cls, adapter: TypeAdapter[Any] | None) -> OutputType:
-        return cls(adapter, "json" if adapter is None else _nan_shows_in(adapter.core_schema))
+        if adapter is None:
+            return cls(None, "json", is_flat_text=False)
+        nan_shows_in = _nan_shows_in(adapter.core_schema)
+        return cls(adapter, nan_shows_in, nan_shows_in is None and _is_flat_text(adapter.core_schema))
 
     def dump(self, value: Any, *, max_bytes: int) -> bytes:
         """Return one result as compact JSON.
@@ -57,7 +64,7 @@ class OutputType:
                 f"A result is {len(line):,} bytes of JSON; the limit is {max_bytes:,}.",
                 {"bytes": len(line), "max_bytes": max_bytes},
             )
-        if _looks_wrong(line):
+        if NUL in line if self.is_flat_text else _looks_wrong(line):
             _refuse(_parsed(line))
         if self.nan_shows_in and b"null" in line:
             self._check_nulls(value, self.nan_shows_in)
@@ -86,6 +93,10 @@ def _nan_shows_in(schema: Any) -> Mode | None:
         return "json"
     closed = all(part["type"] in KINDS_WITHOUT_NAN and "allow" not in _extra(part) for part in parts)
     return None if closed else "python"
+
+
+def _is_flat_text(schema: Any) -> bool:
+    return NUMBERS_OR_NESTING.isdisjoint(part["type"] for part in _parts_of_schema(schema))
 
 
 def _parts_of_schema(schema: Any) -> Iterator[dict[str, Any]]:
@@ -138,7 +149,7 @@ def _not_json(error: Exception) -> BadOutput:
 
 def _looks_wrong(line: bytes) -> bool:
     return (
-        b"\\u0000" in line
+        NUL in line
         or b"NaN" in line
         or b"Infinity" in line
         or line.count(b"[") + line.count(b"{") > MAX_DEPTH

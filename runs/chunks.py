@@ -56,6 +56,8 @@ class DoneBits:
 
     def missing(self) -> list[int]:
         """Return the offsets without a result, in order."""
+        if not any(self._bits):
+            return list(range(self.size))
         return [offset for offset in range(self.size) if offset not in self]
 
     def count(self) -> int:

@@ -24,6 +24,11 @@ LOCK_S = 15
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 10, 5, 3
 UNACKNOWLEDGED_MS = 25_000
 
+# Statements that run for every batch (`runs.binary`) are prepared once they have run so often on a connection. A plan
+# that was made when tables were small is kept until these are analysed, or the connection is as old as this.
+PREPARE_AFTER = 5
+WORKER_CONNECTION_S = 60
+
 SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S * 1000,
     "lock_timeout": LOCK_S * 1000,
@@ -37,6 +42,7 @@ CLIENT_OPTIONS = {
     "keepalives_interval": KEEPALIVE_INTERVAL_S,
     "keepalives_count": KEEPALIVE_COUNT,
     "tcp_user_timeout": UNACKNOWLEDGED_MS,
+    "prepare_threshold": PREPARE_AFTER,
 }
 
 
@@ -74,7 +80,7 @@ def configure(url: str) -> dict[str, Any]:
     settings = " ".join([*(f"-c {name}={value}" for name, value in SERVER_SETTINGS.items()), own.get("options", "")])
     found["OPTIONS"] = {**CLIENT_OPTIONS, **own, "options": settings.strip()}
     if not is_shared_by_threads:
-        return {**found, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
+        return {**found, "CONN_MAX_AGE": WORKER_CONNECTION_S, "CONN_HEALTH_CHECKS": True}
     found["ENGINE"] = "config.postgresql"
     found["OPTIONS"]["pool"] = {
         "min_size": 1,

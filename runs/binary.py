@@ -1,7 +1,8 @@
 """A cursor for the few statements that carry much or run for every batch: values go beside the statement, as they are.
 
 Django's own cursors write values into the statement's text, and have results sent as text. A pack of inputs or results
-takes twice its bytes that way, and is coded and decoded on both sides.
+takes twice its bytes that way, and is coded and decoded on both sides. Such statements are prepared as well
+(`config.database`), where Django's are planned each time.
 """
 
 from __future__ import annotations

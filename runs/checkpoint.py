@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import InterfaceError, InternalError, OperationalError, connection, transaction
@@ -73,26 +73,34 @@ def write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: date
         RunStopped: all was recorded, and nothing more of this lease may be.
     """
     now = now or timezone.now()
+    done, retries = DoneBits(lease.done.size, lease.done.packed()), dict(lease.retries)
+    _apply(done, retries, outcomes)
+    written = _Written(done, retries, _release(done, retries, now=now) if release else None)
     goes_on = True
     try:
-        goes_on = _write(lease, outcomes, release=release, now=now)
+        goes_on = _write(lease, outcomes, written, now=now)
     except (OperationalError, InterfaceError, InternalError) as error:
         log.warning("checkpoint_tried_again", run_uid=str(lease.run_uid), error=str(error).strip())
         connection.close()
         if not dispatch.is_recorded(lease):
-            goes_on = _write(lease, outcomes, release=release, now=now)
+            goes_on = _write(lease, outcomes, written, now=now)
     lease.checkpoint += 1
-    _apply(lease.done, lease.retries, outcomes)
+    lease.done, lease.retries = done, retries
     if not goes_on:
         raise RunStopped
 
 
-def _write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: datetime) -> bool:
+class _Written(NamedTuple):
+    """How a batch stands after a checkpoint."""
+
+    done: DoneBits
+    retries: Retries
+    release: Release | None
+
+
+def _write(lease: Lease, outcomes: Sequence[Outcome], written: _Written, *, now: datetime) -> bool:
     """Write a checkpoint. Returns False where its failures stopped the run."""
-    done = DoneBits(lease.done.size, lease.done.packed())
-    retries = dict(lease.retries)
-    _apply(done, retries, outcomes)
-    where_to = _release(done, retries, now=now) if release else None
+    done, retries, where_to = written
     statement, values = dispatch.progress(
         lease, done=done.packed(), retries=retries, release=where_to, is_empty=not outcomes
     )

@@ -177,7 +177,9 @@ COPY_FROM = 50  # below that many rows, one INSERT is as fast
 
 def _copy(chunks: Sequence[InputChunk], input_set: InputSet) -> None:
     columns = "input_set_id, first_index, input_count, invalid_count, inputs, custom_data, invalid"
-    with connection.cursor() as cursor, cursor.copy(f"COPY runs_inputchunk ({columns}) FROM STDIN") as copy:
+    statement = f"COPY runs_inputchunk ({columns}) FROM STDIN (FORMAT BINARY)"
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.set_types(["int8", "int4", "int4", "int4", "bytea", "bytea", "bytea"])
         for one in chunks:
             copy.write_row(
                 (

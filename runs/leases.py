@@ -70,9 +70,10 @@ SELECT batch.id, batch.run_id, batch.attempt, batch.checkpoint, batch.first_inde
        {", ".join(f"action.{name} AS action_{name}" for name in _ACTION_COLUMNS)},
        NOT EXISTS (SELECT FROM runs_batch AS other
                     WHERE other.run_id = run.id AND other.status = 'READY' AND other.id <> batch.id) AS is_last,
-       EXISTS (SELECT FROM runs_dependency AS unmet WHERE unmet.run_id = run.id) AS is_dependent,
-       EXISTS (SELECT FROM runs_runcallback AS callback
-                WHERE callback.run_id = run.id AND callback."on" = 'all') AS calls_back_results
+       -- Each asked for its own run: of EXISTS PostgreSQL may read the whole table into a hash.
+       (SELECT true FROM runs_dependency AS unmet WHERE unmet.run_id = run.id LIMIT 1) IS NOT NULL AS is_dependent,
+       (SELECT true FROM runs_runcallback AS callback
+         WHERE callback.run_id = run.id AND callback."on" = 'all' LIMIT 1) IS NOT NULL AS calls_back_results
   FROM {{batch}} AS batch
        JOIN runs_inputchunk AS chunk ON chunk.id = batch.chunk_id
        JOIN runs_run AS run ON run.id = batch.run_id

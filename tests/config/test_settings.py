@@ -67,7 +67,7 @@ def test_what_the_environment_says() -> None:
         HTTPS="true",
         LOG_LEVEL="warning",
     )
-    assert found == [True, ["a.test", "b.test"], ["one", "two.three"], 7, True, "redis://x", "x", None, "WARNING"]
+    assert found == [True, ["a.test", "b.test"], ["one", "two.three"], 7, True, "redis://x", "x", 60, "WARNING"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import environ
 
-from config import admin_theme, database, logging
+from config import admin_theme, database, logging, production
 from config.environment import at_least, at_least_or_off, between, factor, flag, one_of, rate, required, web_threads
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -17,7 +17,7 @@ env = environ.Env()
 
 DEBUG = flag("DEBUG", default=False)
 SECRET_KEY = required("SECRET_KEY", "a long random text that signs admin sessions; `make run` makes one")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or ["localhost", "127.0.0.1", "[::1]"]
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 ROOT_URLCONF = "config.urls"
@@ -52,6 +52,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "rest.request_id.RequestIdMiddleware",
+    "rest.security_headers.SecurityHeadersMiddleware",
     "rest.middleware.ErrorBodyMiddleware",
     "config.health.AnyHostMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -101,6 +102,12 @@ HTTPS = flag("HTTPS", default=False)
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_SSL_REDIRECT = True
+    # Pages only: who calls the API without TLS has shown the key already, and would take a redirect for an answer.
+    SECURE_REDIRECT_EXEMPT = [r"^v1(/|$)"]
+    # Whether other hosts below this one, and lists that browsers are shipped with, are to know of it is not ours to say.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+    production.check(secret_key=SECRET_KEY, debug=DEBUG, hosts=ALLOWED_HOSTS)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"

@@ -17,7 +17,7 @@ env = environ.Env()
 
 DEBUG = flag("DEBUG", default=False)
 SECRET_KEY = required("SECRET_KEY", "a long random text that signs admin sessions; `make run` makes one")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[]) or ["localhost", "127.0.0.1", "[::1]"]
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
 ROOT_URLCONF = "config.urls"
@@ -105,7 +105,7 @@ if HTTPS:
     SECURE_SSL_REDIRECT = True
     # Pages only: who calls the API without TLS has shown the key already, and would take a redirect for an answer.
     SECURE_REDIRECT_EXEMPT = [r"^v1(/|$)"]
-    # Whether other hosts below this one, and lists that browsers are shipped with, are to know of it is not ours to say.
+    # Whether hosts below this one, and the lists that browsers are shipped with, are to know of it is not ours to say.
     SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
     production.check(secret_key=SECRET_KEY, debug=DEBUG, hosts=ALLOWED_HOSTS)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
@@ -231,6 +231,7 @@ RUNYARD_CALLBACK_THREADS = at_least("RUNYARD_CALLBACK_THREADS", 64)
 RUNYARD_RETENTION_DAYS = at_least_or_off("RUNYARD_RETENTION_DAYS", 30)
 RUNYARD_LEASE_SECONDS = at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
 
+RUNYARD_PROXIES = at_least("RUNYARD_PROXIES", 1 if HTTPS else 0, minimum=0)
 RUNYARD_RATE_LIMIT = rate("RUNYARD_RATE_LIMIT", "600/m")
 # Callers that wait for a live call hold a web thread each: the other half of the threads is for everybody else.
 HALF_OF_THE_THREADS = max(1, RUNYARD_WEB_THREADS // 2)

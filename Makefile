@@ -1,7 +1,7 @@
 # Relative paths only: the project may stand in a directory whose name has a space.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test chaos check lock clean
+.PHONY: help run demo test chaos check lock audit clean
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 # Settings for tools that read them and open no connection.
@@ -45,6 +45,11 @@ lock: .venv/.dev ## resolve requirements*.txt anew from pyproject.toml
 	$(COMPILE) --upgrade -o requirements.txt
 	$(COMPILE) --upgrade -c requirements.txt --extra embedded -o requirements-embedded.txt
 	$(COMPILE) --upgrade -c requirements.txt --extra embedded --extra tracing --extra dev -o requirements-dev.txt
+
+# Strict: a package that the source of advisories does not tell of is no package without a hole.
+audit: .venv/.dev ## look up known holes in what is installed; asks pypi.org
+	.venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+	    -r requirements.txt -r requirements-embedded.txt -r requirements-dev.txt
 
 clean: ## remove the virtual environment and caches; the state in .runyard stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov staticfiles

@@ -36,6 +36,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "config.overview.dashboard",
     "SHOW_BACK_BUTTON": True,
+    "LOGIN": {"form": "workspaces.sign_in.SignInForm"},
     "COLORS": {
         "primary": {
             "50": "oklch(97.1% .014 235)",

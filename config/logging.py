@@ -8,6 +8,7 @@ import structlog
 from django.http import HttpRequest
 
 from rest.request_id import current_request_id
+from rest.terminal import shown_in_terminal
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMS = ("console", "json")
@@ -33,6 +34,11 @@ def name_request(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str,
         event["method"] = request.method
         event.setdefault("request_id", getattr(request, "request_id", ""))
     return event
+
+
+def without_escapes(_logger: Any, _method: str, line: str) -> str:
+    """Return a line for people without what steers their terminal: it may quote what a stranger sent."""
+    return shown_in_terminal(line, keep="\n\t")
 
 
 SHARED: list[Any] = [
@@ -64,7 +70,8 @@ def configure(level: str, form: str) -> dict[str, Any]:
         else [
             structlog.dev.ConsoleRenderer(
                 colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
-            )
+            ),
+            without_escapes,
         ]
     )
     return {

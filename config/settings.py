@@ -7,7 +7,7 @@ from pathlib import Path
 
 import environ
 
-from config import admin_theme, database, logging
+from config import admin_theme, database, logging, production
 from config.environment import at_least, at_least_or_off, between, factor, flag, one_of, rate, required, web_threads
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -52,6 +52,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "rest.request_id.RequestIdMiddleware",
+    "rest.security_headers.SecurityHeadersMiddleware",
     "rest.middleware.ErrorBodyMiddleware",
     "config.health.AnyHostMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -101,6 +102,12 @@ HTTPS = flag("HTTPS", default=False)
 if HTTPS:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_SSL_REDIRECT = True
+    # Pages only: who calls the API without TLS has shown the key already, and would take a redirect for an answer.
+    SECURE_REDIRECT_EXEMPT = [r"^v1(/|$)"]
+    # Whether hosts below this one, and the lists that browsers are shipped with, are to know of it is not ours to say.
+    SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+    production.check(secret_key=SECRET_KEY, debug=DEBUG, hosts=ALLOWED_HOSTS)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
@@ -224,6 +231,7 @@ RUNYARD_CALLBACK_THREADS = at_least("RUNYARD_CALLBACK_THREADS", 64)
 RUNYARD_RETENTION_DAYS = at_least_or_off("RUNYARD_RETENTION_DAYS", 30)
 RUNYARD_LEASE_SECONDS = at_least("RUNYARD_LEASE_SECONDS", 15, minimum=2)
 
+RUNYARD_PROXIES = at_least("RUNYARD_PROXIES", 1 if HTTPS else 0, minimum=0)
 RUNYARD_RATE_LIMIT = rate("RUNYARD_RATE_LIMIT", "600/m")
 # Callers that wait for a live call hold a web thread each: the other half of the threads is for everybody else.
 HALF_OF_THE_THREADS = max(1, RUNYARD_WEB_THREADS // 2)

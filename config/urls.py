@@ -42,6 +42,7 @@ from webhooks.views import (
     WebhookSecret,
     WebhookSecretRotate,
 )
+from workspaces.sign_in import sign_in
 from workspaces.views import ApiKeyDetail, ApiKeyList, MemberList, WorkspaceList
 
 
@@ -108,5 +109,6 @@ urlpatterns = [
     path("readyz", readyz),
     path("metrics", metrics),
     path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/login/", sign_in),
     path("admin/", admin.site.urls),
 ]

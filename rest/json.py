@@ -40,6 +40,8 @@ _LONG_EXPONENT = re.compile(rb"0e\+?000+(?:[,\]}\s]|\Z)")
 _POSITION = re.compile(r"^(?P<reason>.*) at line (?P<line>\d+) column (?P<column>\d+)$", re.DOTALL)
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\Z")
 
+MAX_SHOWN_PATH = 500  # characters
+
 _UNSURE = object()
 
 Path = tuple["Path | None", "str | int"]
@@ -178,6 +180,8 @@ def _refuse_offence(root: Any) -> None:
 
 def _offence(reason: str, path: Path | None) -> BadInput:
     where = json_path(path)
+    if len(where) > MAX_SHOWN_PATH:  # a key may be as long as the body
+        where = where[: MAX_SHOWN_PATH - 1] + "…"
     return BadInput(f"The body is refused: {reason}, at {where}.", {"path": where})
 
 

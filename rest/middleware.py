@@ -48,14 +48,15 @@ class ErrorBodyMiddleware:
             release_large_body(request)
         if response.status_code < 400:
             return response
-        if _speaks_json(request.path_info) and not _is_told(request, response):
+        if speaks_json(request.path_info) and not _is_told(request, response):
             response = _replace(request, response)
         # Closers run when the answer is on its way.
         response._resource_closers.append(lambda: discard_body(request))  # type: ignore[attr-defined]
         return response
 
 
-def _speaks_json(path: str) -> bool:
+def speaks_json(path: str) -> bool:
+    """Say whether a path is the API's, or of those that load balancers and scrapers ask."""
     return is_api_path(path) or path in _SERVICE_PATHS
 
 

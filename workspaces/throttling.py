@@ -98,7 +98,17 @@ class RateLimit(BaseThrottle):
 def count_request(key: ApiKey, rate: str, *, now: datetime) -> Window | None:
     """Count a request of `key` at `rate`, such as "600/m"; None where Redis is away and nothing is known."""
     item = _item(rate)
-    return _store(settings.REDIS_CLIENT_URL).count(item, f"runyard:{item.key_for(key.uid.hex)}", now=now.timestamp())
+    return count(item, f"runyard:{item.key_for(key.uid.hex)}", now=now)
+
+
+def count(item: RateLimitItem, name: str, *, now: datetime) -> Window | None:
+    """Count something under `name`; None where Redis is away and nothing is known."""
+    return _store(settings.REDIS_CLIENT_URL).count(item, name, now=now.timestamp())
+
+
+def take_back(name: str) -> None:
+    """Have what was counted last under `name` count no more."""
+    _store(settings.REDIS_CLIENT_URL).take_back(name)
 
 
 def _refusal(window: Window, rate: str) -> RateLimited:
@@ -141,6 +151,15 @@ class _Store:
         except (redis.RedisError, OSError) as error:
             self._leave_alone(error)
             return None
+
+    def take_back(self, name: str) -> None:
+        """Take the latest entry under `name` away, if Redis answers."""
+        if time.monotonic() < self._left_alone_until:
+            return
+        try:
+            self._client.lpop(name)
+        except (redis.RedisError, OSError) as error:
+            self._leave_alone(error)
 
     def _ask(self, item: RateLimitItem, name: str, now: float) -> Window:
         limit, period_s = item.amount, item.get_expiry()

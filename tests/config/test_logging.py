@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -40,3 +41,16 @@ def test_a_refusal_is_found_by_its_request_id_and_tells_no_query(lines: list[dic
     (line,) = lines
     assert (line["request_id"], line["method"]) == ("mine-1", "GET")
     assert "secret" not in json.dumps(line)
+
+
+def test_a_line_for_people_does_not_steer_their_terminal() -> None:
+    made = ours.configure("INFO", "console")["formatters"]["lines"]
+    formatter = ProcessorFormatter(processors=made["processors"], foreign_pre_chain=made["foreign_pre_chain"])
+    try:
+        raise ValueError("bad: \x1b[2J\x9b31m\x07")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "at \x1b]0;mine\x07 é", None, sys.exc_info())
+    written = formatter.format(record)
+    assert not [one for one in written if not one.isprintable() and one != "\n"]
+    assert "at \\x1b]0;mine\\x07 é" in written
+    assert "ValueError: bad: \\x1b[2J" in written

@@ -57,17 +57,16 @@ def test_production_is_the_default() -> None:
 
 def test_what_the_environment_says() -> None:
     found = read(
-        "[s.DEBUG, s.ALLOWED_HOSTS, s.RUNYARD_ACTIONS, s.RUNYARD_MAX_INPUTS, s.SESSION_COOKIE_SECURE,"
+        "[s.DEBUG, s.ALLOWED_HOSTS, s.RUNYARD_ACTIONS, s.RUNYARD_MAX_INPUTS,"
         " s.CELERY_BROKER_URL, s.DATABASES['default']['NAME'], s.DATABASES['default']['CONN_MAX_AGE'],"
         " s.LOGGING['root']['level']]",
         DEBUG="true",
         ALLOWED_HOSTS="a.test,b.test",
         RUNYARD_ACTIONS="one,two.three",
         RUNYARD_MAX_INPUTS="7",
-        HTTPS="true",
         LOG_LEVEL="warning",
     )
-    assert found == [True, ["a.test", "b.test"], ["one", "two.three"], 7, True, "redis://x", "x", 60, "WARNING"]
+    assert found == [True, ["a.test", "b.test"], ["one", "two.three"], 7, "redis://x", "x", 60, "WARNING"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from itertools import pairwise
 from devstack.home import PROJECT
 
 # Their defaults depend on others.
-COMPUTED = {"RUNYARD_RUNS_CONCURRENCY", "RUNYARD_MAX_LIVE_CALLS", "RUNYARD_ACTIONS_ALLOW_PRIVATE"}
+COMPUTED = {"RUNYARD_RUNS_CONCURRENCY", "RUNYARD_MAX_LIVE_CALLS", "RUNYARD_ACTIONS_ALLOW_PRIVATE", "RUNYARD_PROXIES"}
 
 
 def listed() -> dict[str, str]:

@@ -36,6 +36,7 @@ from django.urls import path  # noqa: E402
 from rest_framework.request import Request  # noqa: E402
 from rest_framework.response import Response  # noqa: E402
 
+from rest.content_type import with_readable_content_type  # noqa: E402
 from rest.views import ApiView  # noqa: E402
 
 
@@ -49,4 +50,4 @@ class Echo(ApiView):
 
 
 urlpatterns = [path("v1/echo", Echo.as_view())]
-application = get_wsgi_application()
+application = with_readable_content_type(get_wsgi_application())

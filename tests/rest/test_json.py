@@ -220,3 +220,9 @@ def test_answers() -> None:
     assert render(RawJSON(b'{ "as": "is" }')) == b'{ "as": "is" }'
     assert render(None) == b""
     assert render([]) == b"[]"
+
+
+def test_an_error_repeats_little_of_what_was_sent() -> None:
+    error = refusal(b'{"' + b"k" * 1_000_000 + b'\\u0000": 1}')
+    assert "a key contains a NUL character" in error.message
+    assert len(json.dumps(error.body("ref"))) < 2_000

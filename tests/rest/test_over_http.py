@@ -217,3 +217,17 @@ def test_head_is_get_without_its_body(server: str) -> None:
     answer = raw(server, b"HEAD /v1/echo HTTP/1.1\r\nHost: here\r\nAccept: text/html\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/json; charset*=zz'y'%80",
+        f"application/json; charset*{'9' * 5000}=x",
+        f"application/json{';' * 8000}",
+    ],
+    ids=["an encoding that there is not", "a number of thousands of digits", "thousands of parameters"],
+)
+def test_a_content_type_that_cannot_be_read_is_415(server: str, media_type: str) -> None:
+    status, error = post(server, b"{}", **{"Content-Type": media_type})
+    assert (status, error["error_label"]) == (415, "UNSUPPORTED_MEDIA_TYPE")

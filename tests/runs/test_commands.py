@@ -135,6 +135,16 @@ def test_watch_says_how_it_ended(
     assert shown.out == ""
 
 
+def test_watch_does_not_steer_the_terminal(
+    acme: Member, unlucky: ActionDefinition, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = launch("unlucky", [{}], by=acme)
+    Run.objects.filter(pk=run.pk).update(last_error={"message": "no \x1b[2J\x9b31m"})
+    with pytest.raises(SystemExit):
+        call_command("watch", str(run.uid))
+    assert "no \\x1b[2J\\x9b31m" in capsys.readouterr().err
+
+
 def test_watch_of_a_stopped_run(acme: Member, double: ActionDefinition) -> None:
     run = launch("double", [{"n": 1}], by=acme)
     lifecycle.move(run.pk, RunStatus.STOPPED, now=timezone.now())

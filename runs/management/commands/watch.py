@@ -11,6 +11,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
+from rest.terminal import shown_in_terminal
 from runs.models import TERMINAL, Run, RunStatus
 
 LOOK_EVERY_S = 0.25
@@ -77,4 +78,4 @@ def _summary(run: Run) -> str:
     )
     if run.started_at and run.finished_at:
         text += f", in {(run.finished_at - run.started_at).total_seconds():.1f} s"
-    return text + (f". {run.last_error['message']}" if run.last_error else ".")
+    return text + (f". {shown_in_terminal(run.last_error['message'])}" if run.last_error else ".")

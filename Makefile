@@ -1,7 +1,7 @@
 # Relative paths only: the project may stand in a directory whose name has a space.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test chaos check lock audit clean
+.PHONY: help run demo test chaos check lock audit clean bench
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 # Settings for tools that read them and open no connection.
@@ -31,6 +31,9 @@ chaos: .venv/.dev ## the long version of the tests that kill: some minutes, with
 	@.venv/bin/python -m pytest -q -m long tests/system
 	@.venv/bin/python -m pytest -q --hypothesis-profile=long tests/runs/test_life_of_runs.py
 
+bench: .venv/.embedded .venv-peers/.installed ## measure anew what docs/performance.md says: an hour, alone on the machine
+	@.venv/bin/python -m benchmarks
+
 check: .venv/.dev ## style, types and the import contract
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -52,7 +55,7 @@ audit: .venv/.dev ## look up known holes in what is installed; asks pypi.org
 	    -r requirements.txt -r requirements-embedded.txt -r requirements-dev.txt
 
 clean: ## remove the virtual environment and caches; the state in .runyard stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov staticfiles
+	rm -rf .venv .venv-peers .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov staticfiles
 	find . -name __pycache__ -type d -not -path './.runyard/*' -prune -exec rm -rf {} +
 
 .venv/bin/python:
@@ -65,6 +68,12 @@ clean: ## remove the virtual environment and caches; the state in .runyard stays
 .venv/.embedded: requirements-embedded.txt | .venv/bin/python
 	@echo "Installing the packages of $< (a minute or two, once)"
 	@$(PIP) install -r $<
+	@touch $@
+
+.venv-peers/.installed: benchmarks/peers/requirements.txt | .venv/bin/python
+	@echo "Installing the packages of $< (a minute, once)"
+	@.venv/bin/python -m venv .venv-peers
+	@.venv-peers/bin/python -m pip --disable-pip-version-check install -r $<
 	@touch $@
 
 .venv/.dev: requirements-dev.txt | .venv/bin/python

@@ -1,4 +1,4 @@
-"""The tables of docs/configuration.md are `.env.example`, which tests/devstack/test_env_example.py holds to the code."""
+"""docs/configuration.md says what `.env.example` says, which `tests/devstack/test_env_example.py` holds to the code."""
 
 from __future__ import annotations
 

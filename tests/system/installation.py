@@ -113,7 +113,7 @@ class Installation:
         for name in names:
             if not self.is_up(name):
                 self._spawn(name)
-        until(lambda: self._are_seen(names), lambda: f"{names} are not up\n{self.logs()}")
+        until(lambda: not names or self._are_seen(names), lambda: f"{names} are not up\n{self.logs()}")
 
     def add(self, name: str, *, like: str, **environment: str) -> None:
         """Know one more process, which starts like one of the Procfile, with an environment of its own."""

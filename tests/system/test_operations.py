@@ -17,7 +17,7 @@ from tests.docs import markdown
 from tests.system.installation import PATIENCE_S, Client, Installation
 
 GUIDE = (PROJECT / "docs" / "operations.md").read_text()
-NUMBERS = range(400)
+NUMBERS = range(300)
 PROCESSES = ("web", "worker-runs", "worker-system", "beat")
 
 
@@ -55,11 +55,11 @@ def emptied(url: str) -> str:
 
 def test_a_run_goes_on_where_its_backup_was_restored(shared: Installation, tmp_path: Path) -> None:
     run_uid = shared.launch("square-slowly", [{"number": n, "seconds": 0.02} for n in NUMBERS], batch_size=40)
-    shared.wait_for_executions(run_uid, 100)
+    shared.wait_for_executions(run_uid, 120)
     shell("Backup", tmp_path, DATABASE_URL=shared.environment["DATABASE_URL"])
-    assert shared.wait_for_end(run_uid)["status"] == "SUCCEEDED"
+    assert shared.client.post(f"/v1/runs/{run_uid}/cancel").status_code == 200
 
-    elsewhere = Installation(tmp_path, processes=[])
+    elsewhere = Installation(tmp_path, processes=())
     try:
         shell("Restore", tmp_path, NEW_SERVER=emptied(elsewhere.environment["DATABASE_URL"]))
         elsewhere.client = Client(elsewhere.client.url, shared.key)

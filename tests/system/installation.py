@@ -49,8 +49,8 @@ class Installation:
     """Own servers, own database, own processes. `folder` keeps the logs and the trace of the sample actions.
 
     `processes` are names of the Procfile; the others can be started later. Where there are none () the database is left
-    as empty as it was made. With `second_worker` there is one more
-    worker for runs, named SECOND_WORKER. `durable` servers keep what they acknowledged when they are killed.
+    as empty as it was made. With `second_worker` there is one more worker for runs, named SECOND_WORKER. `durable`
+    servers keep what they acknowledged when they are killed.
     """
 
     def __init__(

@@ -22,6 +22,7 @@ TRY_AGAIN = || { test $$? = 1 && .venv/bin/python -m pytest --last-failed --last
 
 test: check ## the whole suite, on servers of its own
 	.venv/bin/python -m tests.browser.chromium
+	.venv/bin/python -m tests.nginx
 	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore=tests/system \
 	    $(call TRY_AGAIN,--ignore=tests/system)
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/system $(call TRY_AGAIN,tests/system)

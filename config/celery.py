@@ -24,8 +24,10 @@ from celery import Celery, signals
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 from django.utils import timezone
 
+from config.environment import worker_stop_s
+
 HAND_BACK_S = 1.0  # while the database does not answer
-STOP_S = 5.0  # more than a slice takes, less than the 10 s after which most supervisors kill
+STOP_S = worker_stop_s()  # by default more than a slice takes, less than the 10 s after which most supervisors kill
 
 log = structlog.get_logger(__name__)
 

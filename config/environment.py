@@ -76,6 +76,11 @@ def web_threads() -> int:
     return at_least("RUNYARD_WEB_THREADS", 100)
 
 
+def worker_stop_s() -> int:
+    """Return the seconds that a worker which is told to stop gives what it has in hand."""
+    return at_least("RUNYARD_WORKER_STOP_SECONDS", 5)
+
+
 def flag(name: str, default: bool) -> bool:
     """Return whether something is on: true, 1, yes and on say so, false, 0, no and off say not, in either case."""
     text = os.environ.get(name) or str(default)

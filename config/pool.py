@@ -15,10 +15,13 @@ import structlog
 from billiard import active_children
 from celery.concurrency import asynpool, prefork
 
+from config.environment import worker_stop_s
+
 log = structlog.get_logger(__name__)
 
 LOOK_S = 0.5
-ENDED_WITHIN_S = 10.0  # a worker that is told to stop needs less: config.celery ends its processes before
+# A worker that is told to stop needs less: config.celery ends its processes before.
+ENDED_WITHIN_S = worker_stop_s() + 5.0
 STANDS_STILL_S = 10.0  # longer than anybody stops a process whom he means to let go on
 
 

@@ -17,6 +17,8 @@ env = environ.Env()
 
 DEBUG = flag("DEBUG", default=False)
 SECRET_KEY = required("SECRET_KEY", "a long random text that signs admin sessions; `make run` makes one")
+# Earlier values of it: what they signed is still good. A change of the key logs nobody out and ends no paging.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -82,8 +84,14 @@ TEMPLATES: list[dict[str, object]] = [
 
 LOGIN_REDIRECT_URL = "/admin/"
 STATIC_URL = "/static/"
-# Static files come from the installed packages themselves: no collectstatic step stands before a first start.
-WHITENOISE_USE_FINDERS = True
+# Where `collectstatic` put them. Without it static files come from the installed packages themselves: no such step
+# stands before a first start. Names carry no hash, so that the pages of two versions side by side find theirs.
+STATIC_ROOT = env.str("RUNYARD_STATIC_ROOT", default="") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

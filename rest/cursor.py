@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import pydantic_core
+from django.conf import settings
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from rest.query import bad_parameter
@@ -24,7 +25,7 @@ _MAX_LENGTH = 4096
 def write_cursor(scope: str, position: Any) -> str:
     """Return a cursor for a position: JSON values, times and UUIDs in lists and objects. `scope` names the list."""
     payload = pydantic_core.to_json(_tagged(position))
-    return base64.urlsafe_b64encode(_signature(scope, payload) + payload).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(_signature(scope, payload, settings.SECRET_KEY) + payload).rstrip(b"=").decode()
 
 
 def read_cursor(scope: str, text: str) -> Any:
@@ -36,7 +37,8 @@ def read_cursor(scope: str, text: str) -> Any:
     except (ValueError, binascii.Error):
         raise _bad_cursor() from None
     signature, payload = sealed[:_SIGNATURE_BYTES], sealed[_SIGNATURE_BYTES:]
-    if not constant_time_compare(signature, _signature(scope, payload)):
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    if not any(constant_time_compare(signature, _signature(scope, payload, key)) for key in keys):
         raise _bad_cursor()
     return _untagged(pydantic_core.from_json(payload))
 
@@ -49,8 +51,8 @@ def _bad_cursor() -> Exception:
     )
 
 
-def _signature(scope: str, payload: bytes) -> bytes:
-    return salted_hmac(f"rest.cursor:{scope}", payload, algorithm="sha256").digest()[:_SIGNATURE_BYTES]
+def _signature(scope: str, payload: bytes, key: str) -> bytes:
+    return salted_hmac(f"rest.cursor:{scope}", payload, key, algorithm="sha256").digest()[:_SIGNATURE_BYTES]
 
 
 def _tagged(value: Any) -> Any:

@@ -6,14 +6,13 @@ one that Playwright downloads. Where neither can be had, the tests that need it 
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+from tests import debian
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-INSTALL_WITHIN_S = 300
 # Nothing that Chromium does of its own accord: it looks for no update, and calls nobody.
 ARGUMENTS = [
     "--no-sandbox",
@@ -41,18 +40,10 @@ def _playwrights_own() -> str | None:
 
 def install() -> bool:
     """Install one. Returns whether there is one now."""
-    commands = [[sys.executable, "-m", "playwright", "install", "chromium"]]
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = ["-y", "-qq", "--no-install-recommends", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"]
-        commands[:0] = [["apt-get", "update", "-qq"], ["apt-get", "install", *quiet, "chromium"]]
-    for command in commands:
-        try:
-            subprocess.run(command, timeout=INSTALL_WITHIN_S, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            print(error, file=sys.stderr)
-        if find():
-            return True
-    return False
+    debian.install("chromium")
+    if not find():
+        debian.attempt([sys.executable, "-m", "playwright", "install", "chromium"])
+    return find() is not None
 
 
 if __name__ == "__main__":

@@ -32,6 +32,18 @@ def root(db: None) -> Client:
     return superuser()
 
 
+def test_a_change_of_the_key_logs_nobody_out_while_the_old_one_is_kept(root: Client, settings: Any) -> None:
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "the next one"
+    assert root.get("/admin/").status_code == 200
+    settings.SECRET_KEY_FALLBACKS = []
+    assert root.get("/admin/").status_code == 200  # the session has been signed anew meanwhile
+
+
+def test_a_change_of_the_key_alone_logs_out(root: Client, settings: Any) -> None:
+    settings.SECRET_KEY = "the next one"
+    assert root.get("/admin/").status_code == 302
+
+
 @pytest.fixture
 def sweep(db: None) -> PeriodicTask:
     """The row that beat makes of the settings."""

@@ -6,6 +6,8 @@ import ast
 import re
 from itertools import pairwise
 
+import pytest
+
 from devstack.home import PROJECT
 
 # Their defaults depend on others.
@@ -47,13 +49,20 @@ def test_every_variable_of_the_settings_is_listed() -> None:
     assert set(read) - set(listed()) == set()
 
 
-def test_every_variable_of_the_procfile_is_listed() -> None:
-    read = set(re.findall(r"\$\{?([A-Z_]+)", (PROJECT / "Procfile").read_text()))
-    assert read - set(listed()) == set()
+@pytest.mark.parametrize("file", ["Procfile", "compose.yaml"])
+def test_every_variable_of_the_procfile_and_of_compose_is_listed(file: str) -> None:
+    found = re.findall(r"\$\{([A-Z_]+)(?::-([^}]*)|:[?][^}]*)?}", (PROJECT / file).read_text())
+    assert found
+    lists = listed()
+    for name, default in found:
+        assert name in lists
+        assert default in ("", lists[name]) or name in COMPUTED, name
 
 
 def test_nothing_is_listed_that_nothing_reads() -> None:
-    places = [PROJECT / "Procfile", *PROJECT.glob("config/*.py"), *PROJECT.glob("devstack/*.py")]
+    places = [
+        path for glob in ("Procfile", "compose.yaml", "config/*.py", "devstack/*.py") for path in PROJECT.glob(glob)
+    ]
     code = "\n".join(place.read_text() for place in places)
     assert {name for name in listed() if name not in code} == set()
 

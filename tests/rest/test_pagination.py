@@ -180,6 +180,16 @@ def test_a_cursor_of_another_order_is_refused(table: None) -> None:
     assert caught.value.params["parameter"] == "cursor"
 
 
+def test_a_cursor_outlives_a_change_of_the_key_for_as_long_as_that_is_kept(table: None, settings: Any) -> None:
+    fill([("a", 1, 1)] * 3)
+    url = page_at("/v1/rows?limit=1", [SortKey("id")]).headers["X-Pagination-Next"]
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "the next one"
+    assert len(page_at(url, [SortKey("id")]).rows) == 1
+    settings.SECRET_KEY_FALLBACKS = []
+    with pytest.raises(BadParameters):
+        page_at(url, [SortKey("id")])
+
+
 def cursor_of(url: str) -> str:
     return parse_qs(urlsplit(url).query)["cursor"][0]
 

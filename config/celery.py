@@ -24,6 +24,8 @@ from celery import Celery, signals
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 from django.utils import timezone
 
+from telemetry import counting, tracing
+
 HAND_BACK_S = 1.0  # while the database does not answer
 STOP_S = 5.0  # more than a slice takes, less than the 10 s after which most supervisors kill
 
@@ -59,6 +61,13 @@ def forget_inherited_connections(**_: Any) -> None:
     """
     for inherited in connections.all(initialized_only=True):
         inherited.connection = None
+
+
+@signals.worker_process_init.connect
+def begin_to_tell(**_: Any) -> None:
+    """Have what this process counts and traces sent on, from threads of its own."""
+    counting.start()
+    tracing.start()
 
 
 @signals.worker_process_init.connect
@@ -107,6 +116,8 @@ def let_callbacks_end(**_: Any) -> None:
     from webhooks import sender  # the models are not loaded when this module is
 
     sender.stop()
+    counting.stop()
+    tracing.stop()
 
 
 @signals.worker_shutting_down.connect

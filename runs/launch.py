@@ -44,6 +44,7 @@ from runs.models import (
     RunProgress,
     RunStatus,
 )
+from telemetry import tracing
 from workspaces.models import User, Workspace
 
 SKIP, REJECT = "skip", "reject"
@@ -242,6 +243,7 @@ def _run(action: Action, asked: Launch, mode: ExecutionMode, *, workspace: Works
         identity_ids=asked.identity_ids,
         identity_mode=asked.identity_mode or "",
         batch_size=1,
+        traceparent=tracing.current(),
         created_at=now,
         updated_at=now,
     )

@@ -6,6 +6,7 @@ Each collector is a few queries over a bounded number of rows, whatever there is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from itertools import accumulate
 from typing import Any
 
@@ -16,7 +17,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 import runs.counters
-import webhooks.counters  # noqa: F401  its metrics are told, whether or not this process counts any
+import runs.recovery
+import webhooks.counters
+import webhooks.recovery
 from actions import registry
 from config.health import ROLES, SEEN_WITHIN, broker_client
 from config.models import ProcessHeartbeat
@@ -192,11 +195,19 @@ def _single(name: str, help: str, value: Any) -> Metric:
 
 
 def begin_at_zero() -> None:
-    """Tell of each action from the beginning: what appears with its first count has risen by nothing."""
+    """Tell of each action, kind and outcome from the beginning: what appears with its first count has not risen."""
     for name in registry.names():
         for outcome in runs.counters.OUTCOMES:
             runs.counters.INPUTS.labels(name, outcome)
         runs.counters.INPUT_SECONDS.labels(name)
+    for found, counter in (
+        (runs.recovery.Found, runs.counters.SWEEP_FOUND),
+        (webhooks.recovery.Found, webhooks.counters.SWEEP_FOUND),
+    ):
+        for kind in fields(found):
+            counter.labels(kind.name)
+    for outcome in webhooks.counters.OUTCOMES:
+        webhooks.counters.ATTEMPT_SECONDS.labels(outcome)
 
 
 COLLECTORS = (RunCollector(), CallbackCollector(), ScheduleCollector(), ProcessCollector(), BrokerCollector())

@@ -8,6 +8,8 @@ from telemetry.counting import counted
 from webhooks.delivery import Attempt
 from webhooks.models import CallbackStatus
 
+OUTCOMES = ("success", "failure")
+
 ATTEMPT_SECONDS = Histogram(
     "runyard_callback_attempt_seconds",
     "How long receivers took to answer a callback, or to fail at it, by outcome: success or failure.",
@@ -31,7 +33,7 @@ SWEEP_FOUND = Counter(
 
 def count_attempt(attempt: Attempt, status: str, *, age_s: float) -> None:
     """Count an attempt that was recorded; `status` is where it brought its callback, made `age_s` ago."""
-    ATTEMPT_SECONDS.labels("success" if attempt.is_success else "failure").observe(attempt.duration_ms / 1000)
+    ATTEMPT_SECONDS.labels(OUTCOMES[not attempt.is_success]).observe(attempt.duration_ms / 1000)
     if status == CallbackStatus.SUCCESS:
         DELIVERY_SECONDS.observe(age_s)
     elif status == CallbackStatus.FAILED:

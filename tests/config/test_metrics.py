@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from actions import ActionDefinition
 from schedules import firing, retention
 from schedules.clock import database_time
 from schedules.models import Fire, FireTotal, Schedule
+from telemetry import counting
 from tests.factories import Member
 from tests.runs.conftest import actions_of_the_test, double  # noqa: F401
 from tests.schedules.planned import MINUTE, NOON, plan
@@ -125,3 +127,39 @@ def test_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_whatever_the_host(settings: Any, host: str) -> None:
     settings.ALLOWED_HOSTS = ["runyard.example.org"]
     assert Client().get("/metrics", headers={"Host": host}).status_code == 200
+
+
+def test_while_redis_is_away(settings: Any) -> None:
+    settings.REDIS_CLIENT_URL = "redis://127.0.0.1:1/0"
+    counting._client.cache_clear()
+    try:
+        found = samples()
+    finally:
+        counting._client.cache_clear()
+    assert found["runyard_broker_up", ""] == 0
+    assert not [name for name, _ in found if name.startswith(("runyard_inputs", "runyard_queue_messages"))]
+    assert found["runyard_processes", "runs"] == 0
+
+
+def test_labels_are_words_of_ours_and_names_of_actions(acme: Member, double: ActionDefinition) -> None:  # noqa: F811
+    plan(by=acme, name="of a user", tags=["tag of a user"])
+    firing.tick(now=NOON)
+    counting.push()
+    text = Client().get("/metrics").content.decode()
+    families = text_string_to_metric_families(text)
+    labels = {(name, value) for one in families for each in one.samples for name, value in each.labels.items()}
+    assert {name for name, _ in labels} == {
+        "action",
+        "kind",
+        "le",
+        "mode",
+        "outcome",
+        "queue",
+        "reason",
+        "role",
+        "status",
+    }
+    # Names that actions of other tests had are in Redis still.
+    words = {value for name, value in labels if name not in ("action", "le")}
+    assert all(re.fullmatch(r"[A-Za-z_]+", word) for word in words)
+    assert "of a user" not in text

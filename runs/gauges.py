@@ -9,9 +9,9 @@ from django.db import connection
 from runs import gates
 from runs.models import TERMINAL
 
-COUNTED_RUNS = 20_000
-COUNTED_BATCHES = 20_000
-COUNTED_ENTRIES = 20_000
+COUNTED_RUNS = 10_000
+COUNTED_BATCHES = 10_000
+COUNTED_ENTRIES = 10_000
 
 _HAS_ENDED = f"status IN ({', '.join(repr(str(status.value)) for status in sorted(TERMINAL))})"
 

@@ -8,8 +8,8 @@ from django.db import connection
 
 from webhooks.models import ReceiverStatus
 
-COUNTED_CALLBACKS = 20_000
-COUNTED_RECEIVERS = 20_000
+COUNTED_CALLBACKS = 10_000
+COUNTED_RECEIVERS = 10_000
 
 
 class Undelivered(NamedTuple):

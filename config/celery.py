@@ -25,6 +25,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 from django.utils import timezone
 
 from config.environment import worker_stop_s
+from telemetry import counting, tracing
 
 HAND_BACK_S = 1.0  # while the database does not answer
 STOP_S = worker_stop_s()  # by default more than a slice takes, less than the 10 s after which most supervisors kill
@@ -61,6 +62,13 @@ def forget_inherited_connections(**_: Any) -> None:
     """
     for inherited in connections.all(initialized_only=True):
         inherited.connection = None
+
+
+@signals.worker_process_init.connect
+def begin_to_tell(**_: Any) -> None:
+    """Have what this process counts and traces sent on, from threads of its own."""
+    counting.start()
+    tracing.start()
 
 
 @signals.worker_process_init.connect
@@ -109,6 +117,8 @@ def let_callbacks_end(**_: Any) -> None:
     from webhooks import sender  # the models are not loaded when this module is
 
     sender.stop()
+    counting.stop()
+    tracing.stop()
 
 
 @signals.worker_shutting_down.connect

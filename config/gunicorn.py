@@ -12,6 +12,7 @@ from gunicorn import util
 
 from config.environment import at_least, between, web_threads
 from rest.errors import BadInput, InternalError
+from telemetry import counting, tracing
 
 host, port = os.environ.get("RUNYARD_BIND") or "127.0.0.1", between("PORT", 8000, 1, 65535)
 bind = f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
@@ -35,6 +36,18 @@ def when_ready(server: Any) -> None:
     for listener in server.LISTENERS:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", STALLED_UPLOAD_S, 0))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", STALLED_READER_S, 0))
+
+
+def post_worker_init(worker: Any) -> None:
+    """Have what the process counts and traces sent on. After the fork, when the settings are read."""
+    counting.start(reports_gauges=True)
+    tracing.start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Send what is left of it."""
+    counting.stop()
+    tracing.stop()
 
 
 def _write_error(sock: Any, status_int: int, reason: str, mesg: str) -> None:

@@ -1,4 +1,4 @@
-"""How logs look: one line an event, for people or as JSON, with the request's id."""
+"""How logs look: one line an event, for people or as JSON, with the ids of the request, run, batch and trace."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from rest.request_id import current_request_id
 from rest.terminal import shown_in_terminal
+from telemetry import tracing
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 FORMS = ("console", "json")
@@ -19,6 +20,13 @@ def add_request_id(_logger: Any, _method: str, event: dict[str, Any]) -> dict[st
     request_id = current_request_id()
     if request_id:
         event.setdefault("request_id", request_id)
+    return event
+
+
+def add_trace_id(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Add the id of the trace that the line was written in, ours or the caller's, where there is one."""
+    if trace_id := tracing.trace_id():
+        event.setdefault("trace_id", trace_id)
     return event
 
 
@@ -48,6 +56,7 @@ SHARED: list[Any] = [
     structlog.stdlib.ExtraAdder(),
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     add_request_id,
+    add_trace_id,
     name_request,
 ]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from rest.database import give_connection_back
 from runs.models import CallbackOn, CallbackPer, Run, RunCallback
+from telemetry import tracing
 from webhooks import destinations
 from webhooks.destinations import CheckedDestination
 
@@ -40,4 +41,15 @@ class CheckedCallback:
     def of(self, run: Run) -> RunCallback:
         """Return the rows of a run's callback, not yet stored. Its receiver is: others launch for it as well."""
         destination = self.destination.store(run.workspace, now=run.created_at)
+        destination.headers = with_traceparent(destination.headers, run)
         return RunCallback(run=run, destination=destination, on=self.asked.on, per=self.asked.per)
+
+
+def with_traceparent(headers: list[list[str]], run: Run) -> list[list[str]]:
+    """Return the headers of a run's callbacks, [name, value] each: with the run's traceparent, if it has one.
+
+    A traceparent among them that the launch asked for itself is kept instead.
+    """
+    if not run.traceparent or any(name.lower() == tracing.HEADER for name, _ in headers):
+        return headers
+    return [*headers, [tracing.HEADER, run.traceparent]]

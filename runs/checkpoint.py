@@ -8,6 +8,7 @@ is the one all workers of a run share.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from django.db import InterfaceError, InternalError, OperationalError, connectio
 from django.utils import timezone
 from pydantic_core import to_json
 
-from runs import cancellation, dispatch, lifecycle, outbox, turns
+from runs import cancellation, counters, dispatch, lifecycle, outbox, turns
 from runs.binary import binary_cursor
 from runs.chunks import DoneBits, pack_json, pack_lines
 from runs.dispatch import Release
@@ -76,6 +77,7 @@ def write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: date
     done, retries = DoneBits(lease.done.size, lease.done.packed()), dict(lease.retries)
     _apply(done, retries, outcomes)
     written = _Written(done, retries, _release(done, retries, now=now) if release else None)
+    began = time.monotonic()
     goes_on = True
     try:
         goes_on = _write(lease, outcomes, written, now=now)
@@ -86,8 +88,24 @@ def write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: date
             goes_on = _write(lease, outcomes, written, now=now)
     lease.checkpoint += 1
     lease.done, lease.retries = done, retries
+    counters.CHECKPOINT_SECONDS.observe(time.monotonic() - began)
+    _count_recorded(lease, outcomes)
     if not goes_on:
         raise RunStopped
+
+
+def _count_recorded(lease: Lease, outcomes: Sequence[Outcome]) -> None:
+    if not outcomes:
+        return
+    retried = sum(one.retry_at is not None for one in outcomes)
+    failed = sum(one.error is not None for one in outcomes)
+    counters.count_inputs(
+        lease.action.name,
+        succeeded=len(outcomes) - retried - failed,
+        failed=failed,
+        retried=retried,
+        seconds=sum(max(one.finished_at - one.started_at, 0.0) for one in outcomes),
+    )
 
 
 class _Written(NamedTuple):

@@ -26,10 +26,11 @@ from runs.checkpoint import LeaseLost, Outcome
 from runs.chunks import unpack_lines
 from runs.lease_keeper import keeper
 from runs.leases import Lease
-from runs.models import input_uid
+from runs.models import batch_uid, input_uid
 from runs.runners import GRACE_S, Runner, Work, runner_for
 from runs.siblings import worker_name
 from runs.watchdog import ARMED_AHEAD_S, DEAF_AFTER_S, NoWatchdog, Watchdog, killed_after
+from telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +93,16 @@ def execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None] = lambda
     Raises:
         ProcessStuck: after everything was recorded.
     """
+    named = {"run_uid": str(lease.run_uid), "batch_uid": str(batch_uid(lease.run_uid, lease.first_index))}
+    traced = {f"runyard.{name}": value for name, value in named.items()}
+    with (
+        structlog.contextvars.bound_contextvars(**named),
+        tracing.span(f"execute {lease.action.name}", "consumer", parent=lease.traceparent, **traced),
+    ):
+        _execute(lease, stop_at=stop_at, on_end=on_end)
+
+
+def _execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None]) -> None:
     try:
         call = _call_of(lease)
     except ApiError as error:
@@ -117,7 +128,7 @@ def execute(lease: Lease, *, stop_at: float, on_end: Callable[[], None] = lambda
     try:
         _run(lease, runner, watchdog, stop_at=stop_at, on_end=on_end)
     except LeaseLost:
-        log.info("lease_lost", run_uid=str(lease.run_uid), batch=lease.first_index)
+        log.info("lease_lost")
         with watchdog.watching():
             runner.abandon()
         dispatch.let_go(lease)

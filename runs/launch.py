@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from pydantic_core import to_json
@@ -44,7 +45,10 @@ from runs.models import (
     RunProgress,
     RunStatus,
 )
+from telemetry import tracing
 from workspaces.models import User, Workspace
+
+log = structlog.get_logger(__name__)
 
 SKIP, REJECT = "skip", "reject"
 
@@ -105,7 +109,13 @@ class PreparedRun:
         """Store the run with all it starts with, in one transaction or in the caller's, and return it."""
         with transaction.atomic():
             _store(self.run, self.inputs, self.status, self.waits_for, self.callback)
+            transaction.on_commit(self._log)  # what leads from the request's id to the run
         return self.run
+
+    def _log(self) -> None:
+        run = self.run
+        told = {"action": run.action_name, "mode": run.execution_mode, "inputs": self.inputs.input_count}
+        log.info("run_launched", run_uid=str(run.uid), status=run.status, **told)
 
     def ring(self) -> bool:
         """Wake who executes it, after the commit. Returns whether the broker took the message."""
@@ -242,6 +252,7 @@ def _run(action: Action, asked: Launch, mode: ExecutionMode, *, workspace: Works
         identity_ids=asked.identity_ids,
         identity_mode=asked.identity_mode or "",
         batch_size=1,
+        traceparent=tracing.current(),
         created_at=now,
         updated_at=now,
     )

@@ -56,6 +56,7 @@ class Lease:
     is_live: bool
     calls_back_results: bool
     is_careful: bool
+    traceparent: str
     suspect: Suspect | None
 
 
@@ -66,7 +67,7 @@ OF_BATCH = f"""
 SELECT batch.id, batch.run_id, batch.attempt, batch.checkpoint, batch.first_index, batch.input_count, batch.done,
        batch.retries, batch.careful, batch.suspect, batch.suspect_since, batch.suspect_died_at, batch.suspect_deaths,
        chunk.inputs, run.uid, run.workspace_id, run.status, run.started_at, run.parameters,
-       run.execution_mode, run.identity_ids, run.identity_mode, progress.epoch, progress.generation,
+       run.execution_mode, run.traceparent, run.identity_ids, run.identity_mode, progress.epoch, progress.generation,
        {", ".join(f"action.{name} AS action_{name}" for name in _ACTION_COLUMNS)},
        NOT EXISTS (SELECT FROM runs_batch AS other
                     WHERE other.run_id = run.id AND other.status = 'READY' AND other.id <> batch.id) AS is_last,
@@ -113,6 +114,7 @@ def lease_of(row: Mapping[str, Any]) -> Lease:
         is_live=row["execution_mode"] == ExecutionMode.LIVE,
         calls_back_results=row["calls_back_results"],
         is_careful=row["careful"],
+        traceparent=row["traceparent"],
         suspect=_suspect(row),
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from runs import dependencies, outbox
+from runs import counters, dependencies, outbox
 from runs.models import TERMINAL, Actor, Run, RunProgress, RunStatus, RunTransition
 
 S = RunStatus
@@ -57,11 +57,11 @@ WITH moved AS (
     UPDATE runs_run AS run SET status = %(target)s, updated_at = %(now)s{changes}
       FROM (SELECT id, status FROM runs_run WHERE id = %(run)s FOR NO KEY UPDATE) AS before
      WHERE run.id = before.id AND before.status = ANY(%(from)s)
-    RETURNING run.id, run.uid, before.status, run.last_error
+    RETURNING run.id, run.uid, run.action_name, run.execution_mode, before.status, run.last_error
 ){announced}
 INSERT INTO runs_runtransition (run_id, at, from_status, to_status, actor, actor_uid, reason)
 SELECT id, %(now)s, status, %(target)s, %(actor)s, %(actor_uid)s, %(reason)s FROM moved
-RETURNING (SELECT uid FROM moved), {is_announced}
+RETURNING (SELECT uid FROM moved), (SELECT action_name FROM moved), (SELECT execution_mode FROM moved), {is_announced}
 """
 _WITH_CALLBACK = {"announced": f",{outbox.OF_END}", "is_announced": "EXISTS (SELECT FROM announced)"}
 _WITHOUT_CALLBACK = {"announced": "", "is_announced": "false"}
@@ -92,7 +92,8 @@ def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reas
         moved = cursor.fetchone()
     if moved is None:
         return False
-    uid, is_announced = moved
+    uid, action_name, mode, is_announced = moved
+    counters.count_transition(action_name, mode, target.value)
     if is_announced:
         outbox.ring_after_commit()
     if target in DECISIVE:
@@ -115,6 +116,7 @@ def born(
     if status not in TRANSITIONS[S.CREATED]:
         raise ValueError(f"a run cannot begin as {status}")
     run.status = status
+    counters.count_transition(run.action_name, run.execution_mode, S.CREATED.value, status.value)
     created = RunTransition(
         run=run, at=now, from_status=None, to_status=S.CREATED, actor=by.actor, actor_uid=by.uid, reason=why_created
     )

@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from rest.database import give_connection_back
 from rest.errors import NotFound, Unavailable
-from runs import dependencies, dispatch, launch, lost_calls, notices
+from runs import counters, dependencies, dispatch, launch, lost_calls, notices
 from runs.launch import LiveLaunch, PreparedRun
 from runs.models import TERMINAL, Batch, Run, RunStatus
 from workspaces import idempotency
@@ -72,6 +72,7 @@ def call(
             return _ended_earlier(claim, first)
         try:
             if not prepared.ring() and withdraw(prepared.run):
+                counters.LIVE_REFUSALS.labels("no_broker").inc()
                 raise Unavailable("No live worker can be woken: the broker does not answer. Try again shortly.")
             return Ended(_await_end(prepared, has_hung_up))
         except (OperationalError, InterfaceError):
@@ -99,15 +100,18 @@ def waiting_place() -> Iterator[None]:
     """
     places = _places()
     if not places.acquire(blocking=False):
+        counters.LIVE_REFUSALS.labels("no_slot").inc()
         raise Unavailable(
             f"{settings.RUNYARD_MAX_LIVE_CALLS} live calls wait in this process, as many as may"
             " (RUNYARD_MAX_LIVE_CALLS). Try again shortly, or launch async.",
             {"limit": settings.RUNYARD_MAX_LIVE_CALLS, "setting": "RUNYARD_MAX_LIVE_CALLS"},
             retry_after_s=RETRY_AFTER_S,
         )
+    counters.LIVE_SLOTS_TAKEN.inc()
     try:
         yield
     finally:
+        counters.LIVE_SLOTS_TAKEN.dec()
         places.release()
 
 
@@ -127,6 +131,7 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
             if status in TERMINAL:
                 return _answered(run)
             if status == RunStatus.QUEUED and now >= withdraw_at and withdraw(run):
+                counters.LIVE_REFUSALS.labels("no_worker").inc()
                 raise _not_taken()
             if status == RunStatus.RUNNING:
                 give_up_at = min(give_up_at, now + timeout_s + lost_calls.GIVE_UP_AFTER_S)

@@ -162,6 +162,13 @@ class Run(models.Model):
     input_set = models.ForeignKey(InputSet, on_delete=models.PROTECT, related_name="runs")
     batch_size = models.PositiveIntegerField()
     depends_on = ArrayField(models.UUIDField(), default=list, db_default=[])
+    traceparent = models.CharField(
+        max_length=55,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Of the request that launched it (W3C Trace Context), or of our own trace of it.",
+    )
 
     # The schedule stands above this app: it is named by uid, never by a foreign key.
     schedule_uid = models.UUIDField(null=True)

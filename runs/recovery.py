@@ -14,7 +14,7 @@ import structlog
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from runs import blocking, dependencies, dependents, dispatch, doorbell, gates, lifecycle, lost_calls, turns
+from runs import blocking, counters, dependencies, dependents, dispatch, doorbell, gates, lifecycle, lost_calls, turns
 from runs.gates import Standing
 from runs.models import Run, RunStatus
 
@@ -49,6 +49,7 @@ def sweep(*, now: datetime | None = None) -> Found:
     A part that fails is not in the way of the others; its error is raised at the end.
     """
     now = now or timezone.now()
+    began = time.monotonic()
     standings: list[Standing] = []
 
     def look_at_limits() -> int:
@@ -78,6 +79,7 @@ def sweep(*, now: datetime | None = None) -> Found:
         except Exception as error:
             log.error("sweep_part_failed", part=name, exc_info=error)
             failures.append(error)
+    counters.count_sweep(counts, seconds=time.monotonic() - began)
     if told := {name: counts[name] for name in TOLD if counts.get(name)}:
         log.info("sweep_found", **told)
     if failures:

@@ -8,6 +8,7 @@ how many of so many inputs may be started; when it is fewer, no others are.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import time
 from collections import deque
@@ -182,7 +183,9 @@ class ThreadRunner(_Queue):
     def _fill(self) -> None:
         for _ in range(self.admitted(self.call.limits.concurrency - len(self._in_hand)) if not self._stuck else 0):
             in_thread = _InThread(self.call, self.take())
-            self._in_hand[self._pool.submit(in_thread.run)] = in_thread
+            # With what names the batch in logs and traces, which a thread does not inherit.
+            future = self._pool.submit(contextvars.copy_context().run, in_thread.run)
+            self._in_hand[future] = in_thread
 
     def abandon(self) -> None:
         self.stop()

@@ -20,6 +20,7 @@ from actions.models import Action
 from rest.errors import BadParameters, Conflict, stored_error
 from runs import doorbell, launch, lifecycle, outbox, turns
 from runs.blocking import why_paused
+from runs.callback_requests import with_traceparent
 from runs.chunks import DoneBits, unpack_json
 from runs.insertion import copy, give_ids
 from runs.lifecycle import By
@@ -33,6 +34,7 @@ from runs.models import (
     RunStatus,
     RunTransition,
 )
+from telemetry import tracing
 from webhooks.models import Destination
 
 INVALID_TOLD = 10
@@ -113,9 +115,16 @@ def _run(one: ScheduledLaunch, *, now: datetime) -> Run:
         batch_size=one.batch_size,
         schedule_uid=one.schedule_uid,
         schedule_name=one.name,
+        traceparent=_traceparent(one),
         created_at=now,
         updated_at=now,
     )
+
+
+def _traceparent(one: ScheduledLaunch) -> str:
+    """Return the traceparent of the request that triggers the schedule, or of a trace that begins here."""
+    with tracing.span("launch by schedule", "producer", **{"runyard.schedule_uid": str(one.schedule_uid)}):
+        return tracing.current()
 
 
 def _progress(run: Run) -> RunProgress:
@@ -193,10 +202,10 @@ def _store_callbacks(runs: Sequence[Run], launches: Sequence[ScheduledLaunch], *
         Destination(
             receiver_id=callback.destination.receiver_id,
             url=callback.destination.url,
-            headers=callback.destination.headers,
+            headers=with_traceparent(callback.destination.headers, run),
             created_at=now,
         )
-        for _, callback in wanted
+        for run, callback in wanted
     ]
     Destination.objects.bulk_create(copies)
     callbacks = RunCallback.objects.bulk_create(

@@ -10,6 +10,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from runs import callbacks, doorbell, execution, recovery, retention
+from telemetry import counting
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,7 @@ def announce() -> None:
 def _replace_process(bell: doorbell.Bell) -> NoReturn:
     log.error("process_replaced", reason="a thread runs on past its time limit")
     doorbell.ring(bell=bell)
+    counting.push()
     os._exit(1)
 
 

@@ -16,7 +16,7 @@ LAYERS = {"config": 6, "schedules": 5, "runs": 4, "actions": 3, "webhooks": 3, "
 OURS = [model for label in LAYERS if apps.is_installed(label) for model in apps.get_app_config(label).get_models()]
 SOURCES = sorted(
     path
-    for folder in (*LAYERS, "rest", "egress", "devstack")
+    for folder in (*LAYERS, "rest", "egress", "telemetry", "devstack")
     for path in (ROOT / folder).rglob("*.py")
     if "migrations" not in path.parts
 )

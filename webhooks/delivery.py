@@ -13,6 +13,7 @@ from uuid import UUID
 
 from egress import Answer, Client, EgressError, Policy
 from rest.json import rfc3339
+from telemetry import tracing
 from webhooks import retries, signing
 from webhooks.policy import policy
 from webhooks.signing import Secrets
@@ -69,6 +70,28 @@ def attempt(
     timeout_s: float = TIMEOUT_S,
 ) -> Attempt:
     """POST a body to a URL, signed, and return what came of it within `timeout_s`, whatever that is."""
+    given = list(headers)
+    parent = next((tracing.well_formed(value) for name, value in given if name.lower() == tracing.HEADER), "")
+    with tracing.span("callback", "client", parent=parent, **{"runyard.callback_ref_uid": str(ref_uid)}) as span:
+        if span is not None:
+            given = [pair for pair in given if pair[0].lower() != tracing.HEADER]
+            given.append((tracing.HEADER, tracing.current()))
+        made = _attempt(destination_url, given, body, ref_uid=ref_uid, secrets=secrets, now=now, timeout_s=timeout_s)
+        if span is not None and made.http_status is not None:
+            span.set_attribute("http.response.status_code", made.http_status)
+        return made
+
+
+def _attempt(
+    destination_url: str,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+    *,
+    ref_uid: UUID,
+    secrets: Secrets,
+    now: datetime,
+    timeout_s: float,
+) -> Attempt:
     sent = [
         *headers,
         ("Content-Type", "application/json"),

@@ -20,7 +20,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection, transaction
 
-from webhooks import receivers, retries
+from webhooks import counters, receivers, retries
 from webhooks.delivery import TIMEOUT_S, Attempt
 from webhooks.models import CallbackStatus
 from webhooks.receivers import Result
@@ -142,7 +142,7 @@ UPDATE webhooks_callback AS callback
        next_attempt_at = clock_timestamp() + make_interval(secs => told.delay_s)
   FROM told JOIN held ON held.id = told.id
  WHERE callback.id = held.id
-RETURNING callback.id
+RETURNING callback.id, callback.status, EXTRACT(EPOCH FROM clock_timestamp() - callback.created_at)::float8
 """
 _HAND_BACK = f"""
 WITH {_TOLD}, held AS MATERIALIZED ({_LOCK_HELD})
@@ -172,11 +172,15 @@ def _record_attempts(attempted: Sequence[tuple[Outcome, Attempt]]) -> tuple[set[
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(_RECORD, [told])
-            done = {row[0] for row in cursor.fetchall()}
-        for outcome, attempt in attempted:
-            if outcome.claim.callback_id in done:
-                results[outcome.claim.receiver_id].append(Result(attempt, outcome.claim.is_probe))
-        return done, receivers.note(results) if results else set()
+            done = {row[0]: row[1:] for row in cursor.fetchall()}
+        recorded = [(outcome, attempt) for outcome, attempt in attempted if outcome.claim.callback_id in done]
+        for outcome, attempt in recorded:
+            results[outcome.claim.receiver_id].append(Result(attempt, outcome.claim.is_probe))
+        paused = receivers.note(results) if results else set()
+    for outcome, attempt in recorded:
+        status, age_s = done[outcome.claim.callback_id]
+        counters.count_attempt(attempt, status, age_s=age_s)
+    return set(done), paused
 
 
 def _told(claim: Claim, attempt: Attempt) -> dict[str, Any]:

@@ -6,11 +6,11 @@ Both parts are safe to run at any time, twice at once, and after any crash.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import structlog
 
-from webhooks import dispatch, receivers
+from webhooks import counters, dispatch, receivers
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +28,8 @@ class Found:
 def sweep(*, step_s: float = STEP_S) -> Found:
     """Set right what was lost, for about `step_s`: the next sweep goes on. Returns what it found."""
     found = Found(_expire_leases(stop_at=time.monotonic() + step_s), wake_forgotten())
+    for kind, number in asdict(found).items():
+        counters.SWEEP_FOUND.labels(kind).inc(number)
     if found.expired_leases or found.forgotten_receivers:
         log.info("callbacks_swept", expired_leases=found.expired_leases, forgotten_receivers=found.forgotten_receivers)
     return found

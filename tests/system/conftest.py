@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.system import chaos
+from tests.system.collector import Collector
 from tests.system.installation import Client, Installation, until
 
 Make = Callable[[Path], Installation]
@@ -94,13 +95,24 @@ def pair(ground: Ground) -> Installation:
     return installation
 
 
+@pytest.fixture(scope="session")
+def collector() -> Collector:
+    """Where the narrow installation sends its traces."""
+    return Collector()
+
+
 @pytest.fixture
-def narrow(ground: Ground) -> Installation:
+def narrow(ground: Ground, collector: Collector) -> Installation:
     """An installation in which one caller waits at a time, and not for long, while a lease is long.
 
-    Its web has one database connection, so whoever waits for a call and keeps it stops everybody else.
+    Its web has one database connection, so whoever waits for a call and keeps it stops everybody else. It logs all
+    there is, for machines, and sends traces.
     """
     environment = {
+        "LOG_LEVEL": "DEBUG",
+        "LOG_FORMAT": "json",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
         "RUNYARD_WEB_DATABASE_CONNECTIONS": "1",
         "RUNYARD_WEB_PROCESSES": "1",
         "RUNYARD_MAX_LIVE_CALLS": "1",

@@ -1,7 +1,7 @@
 # Relative paths only: the project may stand in a directory whose name has a space.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test chaos check lock clean
+.PHONY: help run demo test chaos check openapi lock clean
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 # Settings for tools that read them and open no connection.
@@ -36,6 +36,9 @@ check: .venv/.dev ## style, types and the import contract
 	.venv/bin/ruff format --check .
 	$(NO_SERVERS) .venv/bin/python -m mypy
 	.venv/bin/lint-imports
+
+openapi: .venv/.dev ## write docs/openapi.json anew, the OpenAPI document of what comes with Runyard
+	@env -u RUNYARD_ACTIONS $(NO_SERVERS) .venv/bin/python manage.py openapi > docs/openapi.json
 
 COMPILE = .venv/bin/uv pip compile pyproject.toml --no-header --annotation-style line -q -p 3.11 \
 	--no-emit-index-url --no-emit-find-links --generate-hashes

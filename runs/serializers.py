@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
@@ -12,12 +12,14 @@ from rest_framework import serializers
 
 from actions.options import HIGHEST
 from actions.problems import printable, problems_of
-from rest.errors import ApiError, BadInput, BadParameters, GenericError, TimedOut, error_body
+from rest.errors import ApiError, BadInput, BadParameters, Error, GenericError, TimedOut, error_body
 from rest.json import dumps, rfc3339
 from rest.strict import Body, StrictBody, Time, Uid
+from runs import representations
 from runs.callback_requests import AskedCallback
 from runs.launch import AsyncLaunch, LiveLaunch
 from runs.models import Run, RunCallback, RunProgress, RunTransition
+from runs.representations import CallbackSettings, Counts, LaunchedRun
 from runs.resumption import FailedInputs
 
 FARTHEST_START = timedelta(days=366)
@@ -39,6 +41,8 @@ def without_nulls(value: Any) -> Any:
 
 class LaunchBody(StrictBody):
     """The fields that every launch may carry (contract section 1)."""
+
+    never_null: ClassVar = frozenset({"inputs", "parameters"})
 
     parameters: dict[str, Any] = {}
     identity_ids: list[Annotated[str, Field(max_length=255)]] | None = Field(default=None, max_length=1_000)
@@ -96,7 +100,6 @@ MISTAKEN_IN_LIVE = {
 MISTAKEN_IN_ASYNC = {
     "input": "an async run takes `inputs`, an array; `input` belongs to live",
 }
-NEVER_NULL = ("inputs", "parameters")
 
 
 def read_live_body(body: Any) -> LiveLaunch:
@@ -182,17 +185,16 @@ def refuse_unknown_in_callback(body: dict[str, Any]) -> None:
         refuse_unknown(body["callback"], CallbackBody, "a callback", within="callback.")
 
 
-def read_fields(body: dict[str, Any], model: type[Body], *, keep_nulls: bool = False) -> Body:
-    """Return the fields of a body. One that is null is as if it were absent, but for those of `NEVER_NULL`.
-
-    With `keep_nulls` null is a value as any other.
+def read_fields(body: dict[str, Any], model: type[Body]) -> Body:
+    """Return the fields of a body; `model` says where null is as if the field were absent.
 
     Raises:
         BadInput: a field is not what it takes.
         BadParameters: `parameters` is not an object.
     """
     # Clients made from a schema send null for what they leave out.
-    present = {name: value for name, value in body.items() if keep_nulls or value is not None or name in NEVER_NULL}
+    kept = body if not model.null_is_absent else model.never_null
+    present = {name: value for name, value in body.items() if value is not None or name in kept}
     try:
         return model.model_validate(present)
     except ValidationError as error:
@@ -209,7 +211,7 @@ def _refusal(error: ValidationError) -> ApiError:
 class RunSerializer(serializers.BaseSerializer[Run]):
     """The run object (contract section 2)."""
 
-    def to_representation(self, run: Run) -> dict[str, Any]:
+    def to_representation(self, run: Run) -> representations.Run:
         progress = run.progress
         return {
             "id": run.pk,
@@ -239,7 +241,7 @@ class RunSerializer(serializers.BaseSerializer[Run]):
         }
 
 
-def _callback(run: Run) -> dict[str, Any] | None:
+def _callback(run: Run) -> CallbackSettings | None:
     """Return what a run calls back, but for the headers: they may be secrets."""
     callback: RunCallback | None = getattr(run, "callback", None)
     return {"url": callback.destination.url, "on": callback.on, "per": callback.per} if callback else None
@@ -248,7 +250,7 @@ def _callback(run: Run) -> dict[str, Any] | None:
 class RunStatusSerializer(serializers.BaseSerializer[Run]):
     """A run's status and counts: what is cheap enough to poll (`RunQuerySet.for_status` reads it)."""
 
-    def to_representation(self, run: Run) -> dict[str, Any]:
+    def to_representation(self, run: Run) -> representations.RunProgress:
         return {
             "id": run.pk,
             "uid": run.uid,
@@ -267,7 +269,7 @@ class RunStatusSerializer(serializers.BaseSerializer[Run]):
 class LaunchedRunSerializer(serializers.BaseSerializer[Run]):
     """The answer to an async launch."""
 
-    def to_representation(self, run: Run) -> dict[str, Any]:
+    def to_representation(self, run: Run) -> LaunchedRun:
         return {
             "run_id": run.pk,
             "run_uid": run.uid,
@@ -287,7 +289,7 @@ class LaunchedRunSerializer(serializers.BaseSerializer[Run]):
 class TransitionSerializer(serializers.BaseSerializer[RunTransition]):
     """One line of a run's timeline."""
 
-    def to_representation(self, transition: RunTransition) -> dict[str, Any]:
+    def to_representation(self, transition: RunTransition) -> representations.RunTransition:
         return {
             "at": transition.at,
             "from_status": transition.from_status,
@@ -298,7 +300,7 @@ class TransitionSerializer(serializers.BaseSerializer[RunTransition]):
         }
 
 
-def live_failure(run: Run) -> dict[str, Any]:
+def live_failure(run: Run) -> Error:
     """Return the error body of a live call that failed: 504 where it took too long, else 424.
 
     `error_ref` is the one kept with the input, under which the log tells more.
@@ -315,7 +317,7 @@ def live_failure(run: Run) -> dict[str, Any]:
     )
 
 
-def counts(progress: RunProgress) -> dict[str, Any]:
+def counts(progress: RunProgress) -> Counts:
     """Return a run's numbers; `progress` is the part of its inputs that have a result, from 0 to 1."""
     ended = progress.input_count - progress.remaining
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 from rest_framework import serializers
@@ -11,6 +11,7 @@ from actions.options import HIGHEST
 from rest.errors import BadInput
 from rest.strict import StrictBody, Time
 from runs.launch import AsyncLaunch
+from runs.representations import CallbackSettings
 from runs.serializers import (
     CallbackBody,
     ManyInputsBody,
@@ -22,9 +23,11 @@ from runs.serializers import (
     require_inputs,
     without_nulls,
 )
+from schedules import representations
 from schedules.due_times import PreviewRow
 from schedules.editing import Changes
 from schedules.models import Fire, Schedule
+from schedules.representations import DueTime, MadeSchedule
 from schedules.when import RULES, TIMES, When
 
 
@@ -40,8 +43,10 @@ class ScheduleBody(ManyInputsBody):
     catch_up: Literal["one", "none", "all"] = "one"
 
 
-class ChangesBody(StrictBody):
+class ScheduleChangesBody(StrictBody):
     """The body that changes a schedule: each field that is there. Null takes away what a schedule may be without."""
+
+    null_is_absent: ClassVar = False
 
     name: str = Field(default="", max_length=255)
     cron: str | None = None
@@ -98,9 +103,9 @@ def read_changes_body(body: Any) -> Changes:
     """
     if not isinstance(body, dict):
         raise BadInput("The body is a JSON object with the fields to change.", {"field": ""})
-    refuse_unknown(body, ChangesBody, "a change of a schedule")
+    refuse_unknown(body, ScheduleChangesBody, "a change of a schedule")
     refuse_unknown_in_callback(body)
-    read = read_fields(body, ChangesBody, keep_nulls=True)
+    read = read_fields(body, ScheduleChangesBody)
     fields = {name: getattr(read, name) for name in read.model_fields_set}
     if read.callback:
         fields["callback"] = read.callback.asked()
@@ -117,7 +122,7 @@ def refuse_body(body: Any, what: str) -> None:
 class ScheduleSerializer(serializers.BaseSerializer[Schedule]):
     """The schedule object (contract section 4)."""
 
-    def to_representation(self, schedule: Schedule) -> dict[str, Any]:
+    def to_representation(self, schedule: Schedule) -> representations.Schedule:
         return {
             "uid": schedule.uid,
             "name": schedule.name,
@@ -148,7 +153,7 @@ class ScheduleSerializer(serializers.BaseSerializer[Schedule]):
         }
 
 
-def _callback(schedule: Schedule) -> dict[str, Any] | None:
+def _callback(schedule: Schedule) -> CallbackSettings | None:
     """Return where its runs call back, but for the headers: they may be secrets."""
     if schedule.destination is None:
         return None
@@ -158,7 +163,7 @@ def _callback(schedule: Schedule) -> dict[str, Any] | None:
 class MadeScheduleSerializer(serializers.BaseSerializer[Schedule]):
     """The answer to the making of a schedule (contract section 1)."""
 
-    def to_representation(self, schedule: Schedule) -> dict[str, Any]:
+    def to_representation(self, schedule: Schedule) -> MadeSchedule:
         return {
             "schedule_uid": schedule.uid,
             "cron": schedule.cron or None,
@@ -176,7 +181,7 @@ class MadeScheduleSerializer(serializers.BaseSerializer[Schedule]):
 class FireSerializer(serializers.BaseSerializer[Fire]):
     """One line of a schedule's timeline."""
 
-    def to_representation(self, fire: Fire) -> dict[str, Any]:
+    def to_representation(self, fire: Fire) -> representations.Fire:
         return {
             "at": fire.at,
             "kind": fire.kind,
@@ -190,5 +195,5 @@ class FireSerializer(serializers.BaseSerializer[Fire]):
 class PreviewSerializer(serializers.BaseSerializer[PreviewRow]):
     """A due time: the moment, and what the clock of the schedule's zone then shows, with its offset."""
 
-    def to_representation(self, row: PreviewRow) -> dict[str, Any]:
+    def to_representation(self, row: PreviewRow) -> DueTime:
         return {"at": row.at, "local": row.local.isoformat()}

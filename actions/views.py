@@ -24,7 +24,9 @@ class ActionList(ListView):
             summary="List the actions",
             answers=list[Action],
             is_paged=True,
-            links=links("action_name", "$response.body#/0/name", "get_action"),
+            links=links(
+                "action_name", "$response.body#/0/name", "get_action", "call_action", "launch_action", "schedule_action"
+            ),
         )
     }
     serializer_class = ActionSerializer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
 from pydantic import GetCoreSchemaHandler, TypeAdapter
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import CoreSchema
 
 from rest.operations import Schema
@@ -59,12 +60,18 @@ def schema_of(kind: Any, registry: ComponentRegistry, *, direction: Direction) -
         for name, schema in {**kind.others, kind.name: kind.schema}.items():
             register(registry, name, schema)
         return {"type": "array", "items": kind.ref} if kind.is_listed else kind.ref
-    mode: Any = "validation" if direction == "taken" else "serialization"
+    schema, components = _by_pydantic(kind, "validation" if direction == "taken" else "serialization")
+    for name, told in components.items():
+        register(registry, name, told)
+    return schema
+
+
+@functools.cache
+def _by_pydantic(kind: Any, mode: JsonSchemaMode) -> tuple[Schema, dict[str, Schema]]:
     # An item of a list is a reference, where the type on its own would stand there whole.
-    listed = TypeAdapter(list[kind]).json_schema(mode=mode, ref_template=PREFIX + "{model}", schema_generator=_Untitled)
-    for name, schema in listed.pop("$defs", {}).items():
-        register(registry, name, untitled(schema))
-    return dict(listed["items"])
+    adapter = TypeAdapter(list[kind])
+    listed = adapter.json_schema(mode=mode, ref_template=PREFIX + "{model}", schema_generator=_Untitled)
+    return listed["items"], {name: untitled(schema) for name, schema in listed.get("$defs", {}).items()}
 
 
 def register(
@@ -80,8 +87,12 @@ def register(
 
 
 def untitled(schema: Schema) -> Schema:
-    """Return a component's schema without its title: generators of clients would call it by that, not by its name."""
-    return {key: value for key, value in schema.items() if key != "title"}
+    """Return a component's schema without its title: generators of clients would call it by that, not by its name.
+
+    What an enum's docstring says is for those who read the code.
+    """
+    left_out = ("title", "description") if "enum" in schema else ("title",)
+    return {key: value for key, value in schema.items() if key not in left_out}
 
 
 def referring(schema: Any, names: Mapping[str, str]) -> Any:

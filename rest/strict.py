@@ -39,7 +39,7 @@ class StrictBody(BaseModel):
     `null_is_absent`: a field that may be left out may as well be null, but for those of `never_null`.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
     null_is_absent: ClassVar[bool] = True
     never_null: ClassVar[frozenset[str]] = frozenset()
 
@@ -69,7 +69,7 @@ _NULL = {"type": "null"}
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     if _NULL in schema.get("anyOf", ()):
         return schema
-    about = {key: value for key, value in schema.items() if key in ("title", "description", "default")}
+    about = {key: value for key, value in schema.items() if key in ("title", "description", "default", "examples")}
     kind = {key: value for key, value in schema.items() if key not in about}
     return {"anyOf": [kind, dict(_NULL)], **about}
 

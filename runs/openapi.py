@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from django.conf import settings
 from drf_spectacular.plumbing import ComponentRegistry
 
 from actions import ActionDefinition
@@ -56,7 +56,7 @@ class LaunchSchema(ApiSchema):
         self.definition, self.mode = definition, mode
         self.name = pascal(definition.name)
 
-    @property
+    @functools.cached_property
     def told(self) -> Operation:
         general = super().told
         is_page = self.mode == "live" and self.definition.output_kind == "many"
@@ -89,8 +89,9 @@ class LaunchSchema(ApiSchema):
         body = dict(components.pop(general.takes.__name__))
         parameters = component(f"{self.name}Parameters", self.definition.parameters_schema)
         one = component(f"{self.name}Input", with_custom_data(self.definition.input_schema))
-        field, told = ("input", one.ref) if self.mode == "live" else ("inputs", inputs(one.ref))
-        body["properties"] = {**body["properties"], "parameters": parameters.ref, field: told}
+        fields = body["properties"]
+        its = {"input": one.ref} if self.mode == "live" else {"inputs": {**fields["inputs"], "items": one.ref}}
+        body["properties"] = {**fields, "parameters": parameters.ref, **its}
         needed = {"inputs": True, "input": one.schema.get("required"), "parameters": parameters.schema.get("required")}
         body["required"] = [name for name in body["properties"] if needed.get(name)]
         for part in (parameters, one):
@@ -100,11 +101,6 @@ class LaunchSchema(ApiSchema):
     def _output(self) -> NamedSchema:
         one = component(f"{self.name}Output", self.definition.output_schema)
         return replace(one, is_listed=self.definition.output_kind == "many")
-
-
-def inputs(one: Schema) -> Schema:
-    """Return the field `inputs` of a launch on many."""
-    return {"type": "array", "items": one, "minItems": 1, "maxItems": settings.RUNYARD_MAX_INPUTS}
 
 
 def component(name: str, schema: Schema) -> NamedSchema:

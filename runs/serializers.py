@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
+from django.conf import settings
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from rest_framework import serializers
 
@@ -34,34 +35,56 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=255)]
 
 
+def _tell_how_many(schema: dict[str, Any]) -> None:
+    schema |= {"minItems": 1, "maxItems": settings.RUNYARD_MAX_INPUTS}
+
+
+Inputs = Annotated[
+    list[Any],
+    Field(
+        description="Objects that the action takes. Each may carry `custom_data`, which comes back with its results.",
+        json_schema_extra=_tell_how_many,  # runs.launch checks it
+    ),
+]
+
+
 def without_nulls(value: Any) -> Any:
     """Return an object without what is null in it: clients made from a schema send null for what they leave out."""
     return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
 
 
 class LaunchBody(StrictBody):
-    """The fields that every launch may carry (contract section 1)."""
+    """The fields that every launch may carry."""
 
     never_null: ClassVar = frozenset({"inputs", "parameters"})
 
     parameters: dict[str, Any] = {}
+    """For the whole call."""
     identity_ids: list[Annotated[str, Field(max_length=255)]] | None = Field(default=None, max_length=1_000)
+    """Kept and handed to the action."""
     identity_mode: Literal["direct", "auto", "managed"] | None = None
+    """Kept and handed to the action."""
 
 
 class LiveBody(LaunchBody):
     """The body of a live call."""
 
     input: dict[str, Any] = {}
+    """What the action is called on. It may carry `custom_data`, which the action never sees."""
 
 
 class CallbackBody(StrictBody):
-    """The field `callback` of a launch (contract section 3); `webhooks.destinations` checks URL and headers."""
+    """What is called back, and where."""
 
+    # webhooks.destinations says which URLs and headers may be.
     url: Annotated[str, Field(repr=False)]
+    """An https URL at a public address."""
     headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Sent with each callback, up to 20. They are never shown."""
     on: Literal["all", "final"] = "all"
+    """Results as they are recorded and the end of the run, or the end alone."""
     per: Literal["input", "batch"] = "input"
+    """Whether a callback with results is of an input or of a batch of them."""
 
     def asked(self) -> AskedCallback:
         return AskedCallback(url=self.url, headers=self.headers, on=self.on, per=self.per)
@@ -70,19 +93,23 @@ class CallbackBody(StrictBody):
 class ManyInputsBody(LaunchBody):
     """The fields of a launch on many inputs, now or on a schedule."""
 
-    inputs: list[Any]
+    inputs: Inputs
     callback: Annotated[CallbackBody | None, BeforeValidator(without_nulls)] = None
     name: str = Field(default="", max_length=255)
     tags: list[Tag] = Field(default=[], max_length=20)
     batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
+    """How many inputs a worker takes at once. The action's by default, or what suits the number of inputs."""
     on_invalid: Literal["skip", "reject"] = "skip"
+    """Whether inputs that do not fit are recorded as failed, or refuse the launch."""
 
 
 class AsyncBody(ManyInputsBody):
     """The body of an async launch."""
 
     depends_on: Annotated[list[Uid], AfterValidator(_once_each)] = Field(default=[], max_length=20)
+    """Runs that must have succeeded before, in part at least."""
     start_after: Time | None = None
+    """Not before this time, at most a year ahead."""
 
 
 class ResumeBody(StrictBody):
@@ -90,7 +117,9 @@ class ResumeBody(StrictBody):
 
     action: Literal["resume"] = "resume"
     indexes: list[Annotated[int, Field(ge=0)]] = Field(default=[], min_length=1, max_length=MAX_INDEXES)
+    """Only these of the failed inputs, by their places."""
     error_labels: list[Label] = Field(default=[], min_length=1, max_length=100)
+    """Only those of the failed inputs that failed with one of these."""
 
 
 MISTAKEN_IN_LIVE = {

@@ -14,6 +14,7 @@ from runs.launch import AsyncLaunch
 from runs.representations import CallbackSettings
 from runs.serializers import (
     CallbackBody,
+    Inputs,
     ManyInputsBody,
     Tag,
     read_fields,
@@ -30,17 +31,36 @@ from schedules.models import Fire, Schedule
 from schedules.representations import DueTime, MadeSchedule
 from schedules.when import RULES, TIMES, When
 
+Cron = Annotated[
+    str | None,
+    Field(
+        description="Five fields, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.",
+        examples=["0 9 * * MON-FRI"],
+    ),
+]
+Zone = Annotated[str, Field(description="The name of a time zone.", examples=["Europe/Paris"])]
+At = Annotated[Time | None, Field(description="The first time it fires; without `cron` the only one.")]
+From = Annotated[Time | None, Field(description="It fires not before this time.")]
+Until = Annotated[Time | None, Field(description="It fires not after this time.")]
+Overlapping = Annotated[
+    Literal["allow", "skip"], Field(description="Whether it fires while its last run is unfinished.")
+]
+CatchingUp = Annotated[
+    Literal["one", "none", "all"],
+    Field(description="What becomes of times missed while the system was down: one run for all of them, none, or all."),
+]
+
 
 class ScheduleBody(ManyInputsBody):
-    """The body that makes a schedule (contract section 1)."""
+    """The body that makes a schedule."""
 
-    cron: str | None = None
-    timezone: str = "UTC"
-    schedule_at: Time | None = None
-    starts_at: Time | None = None
-    ends_at: Time | None = None
-    overlap: Literal["allow", "skip"] = "allow"
-    catch_up: Literal["one", "none", "all"] = "one"
+    cron: Cron = None
+    timezone: Zone = "UTC"
+    schedule_at: At = None
+    starts_at: From = None
+    ends_at: Until = None
+    overlap: Overlapping = "allow"
+    catch_up: CatchingUp = "one"
 
 
 class ScheduleChangesBody(StrictBody):
@@ -49,16 +69,16 @@ class ScheduleChangesBody(StrictBody):
     null_is_absent: ClassVar = False
 
     name: str = Field(default="", max_length=255)
-    cron: str | None = None
-    timezone: str = "UTC"
-    schedule_at: Time | None = None
-    starts_at: Time | None = None
-    ends_at: Time | None = None
-    inputs: list[Any] = []
+    cron: Cron = None
+    timezone: Zone = "UTC"
+    schedule_at: At = None
+    starts_at: From = None
+    ends_at: Until = None
+    inputs: Inputs = []
     parameters: dict[str, Any] = {}
     callback: Annotated[CallbackBody | None, BeforeValidator(without_nulls)] = None
-    overlap: Literal["allow", "skip"] = "allow"
-    catch_up: Literal["one", "none", "all"] = "one"
+    overlap: Overlapping = "allow"
+    catch_up: CatchingUp = "one"
     tags: list[Tag] = Field(default=[], max_length=20)
     batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
     on_invalid: Literal["skip", "reject"] = "skip"

@@ -135,7 +135,7 @@ class LiveView(ApiView):
             description="The short path of `run_<action>_live`. The answer is the output itself, or a page of them.",
             takes=LiveBody,
             answers=Any,
-            errors=[Conflict, LimitReached, GenericError, WorkerLost, BadOutput, TimedOut],
+            errors=[NotFound, Conflict, LimitReached, GenericError, WorkerLost, BadOutput, TimedOut],
             headers=["X-Run-Uid"],
             may_be_paged=True,
             is_idempotent=True,

@@ -52,6 +52,8 @@ PATHS = {
     "v1/api-keys/<uid:key_uid>",
     "v1/webhook-secret",
     "v1/webhook-secret/rotate",
+    "v1/openapi.json",
+    "docs",
     "healthz",
     "readyz",
     "metrics",

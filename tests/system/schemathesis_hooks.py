@@ -10,7 +10,7 @@ from typing import Any
 import schemathesis
 
 # With `on_invalid: skip` a launch takes what does not fit and records it; types may read "5" as a number.
-CHECKED_BY_THE_ACTION = re.compile(r"in body - (inputs?|parameters)\b")
+CHECKED_BY_THE_ACTION = re.compile(r"(in body - |/properties/)(inputs?|parameters)\b")
 
 
 @schemathesis.hook

@@ -1,14 +1,14 @@
 # Relative paths only: the project may stand in a directory whose name has a space.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test chaos check lock audit clean bench
+.PHONY: help run demo test chaos bench fuzz openapi baseline check lock audit clean
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 # Settings for tools that read them and open no connection.
 NO_SERVERS := SECRET_KEY=check DATABASE_URL=postgresql:///check REDIS_URL=redis://check
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 run: .venv/.embedded ## everything in the foreground on this machine, until Ctrl-C
 	@.venv/bin/python -m devstack run
@@ -34,12 +34,20 @@ chaos: .venv/.dev ## the long version of the tests that kill: some minutes, with
 
 bench: .venv/.embedded .venv-peers/.installed ## measure anew what docs/performance.md says: an hour, alone on the machine
 	@.venv/bin/python -m benchmarks
+fuzz: .venv/.dev ## Schemathesis against a server of its own for SECONDS (600), with a seed that SEED=N repeats
+	@.venv/bin/python -m tests.system.fuzzing --seconds $(or $(SECONDS),600)
 
 check: .venv/.dev ## style, types and the import contract
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	$(NO_SERVERS) .venv/bin/python -m mypy
 	.venv/bin/lint-imports
+
+openapi: .venv/.dev ## write docs/openapi.json anew, the OpenAPI document of what comes with Runyard
+	@env -u RUNYARD_ACTIONS $(NO_SERVERS) .venv/bin/python manage.py openapi > docs/openapi.json
+
+baseline: openapi ## at a release: later documents may break no client of this one
+	@cp docs/openapi.json docs/openapi-baseline.json
 
 COMPILE = .venv/bin/uv pip compile pyproject.toml --no-header --annotation-style line -q -p 3.11 \
 	--no-emit-index-url --no-emit-find-links --generate-hashes

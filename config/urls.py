@@ -6,6 +6,7 @@ from django.urls.converters import StringConverter, UUIDConverter
 from django.views.generic import RedirectView
 
 from actions.views import ActionDetail, ActionList
+from config.docs import Docs, Document
 from config.health import healthz, readyz
 from config.metrics import metrics
 from runs.views import (
@@ -105,6 +106,8 @@ urlpatterns = [
     path("v1/webhook-secret", WebhookSecret.as_view()),
     path("v1/webhook-secret/rotate", WebhookSecretRotate.as_view()),
     # The service itself
+    path("v1/openapi.json", Document.as_view()),
+    path("docs", Docs.as_view()),
     path("healthz", healthz),
     path("readyz", readyz),
     path("metrics", metrics),

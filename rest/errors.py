@@ -7,7 +7,42 @@ beyond a status code. Raise one of the classes below anywhere; `rest.exception_h
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, cast
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+Message = Annotated[str, Field(description="What is wrong, in words a caller can act on: the field, and why.")]
+Label = Annotated[str, Field(description="What is wrong, for programs: `BAD_INPUT`, or a label of the action's own.")]
+Scope = Annotated[
+    str,
+    Field(
+        description="Whose matter it is: `input`, `parameters`, `access`, `limit`, `action`, `run` or `server`.",
+    ),
+]
+Params = Annotated[dict[str, Any], Field(description="Details for programs: field paths, limits, allowed values.")]
+
+
+class Error(TypedDict):
+    """The body of every answer that is not 2xx."""
+
+    message: Message
+    error_label: Label
+    error_scope: Scope
+    status_code: int
+    params: Params
+    error_ref: Annotated[str, Field(description="The request's id, or a reference found in the logs.")]
+
+
+class StoredError(TypedDict):
+    """An error as a run or a schedule keeps it."""
+
+    label: Label
+    error_label: Annotated[str, Field(description="The same again.")]
+    message: Message
+    scope: Scope
+    params: Params
+    error_ref: Annotated[str, Field(description="A reference found in the logs.")]
 
 
 class ApiError(Exception):
@@ -36,7 +71,7 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
         super().__init__(self.message)
 
-    def body(self, error_ref: str) -> dict[str, Any]:
+    def body(self, error_ref: str) -> Error:
         """Return the contract's error body, with `error_ref` as the reference found in the logs."""
         return error_body(
             self.label,
@@ -56,7 +91,7 @@ def error_body(
     status_code: int,
     params: Mapping[str, Any] | None = None,
     error_ref: str = "",
-) -> dict[str, Any]:
+) -> Error:
     """Return the six fields of every non-2xx answer (contract section 0)."""
     return {
         "message": message,
@@ -72,7 +107,7 @@ def stored_error(
     label: str, message: str, *, scope: str, params: Mapping[str, Any] | None = None, error_ref: str = ""
 ) -> dict[str, Any]:
     """Return an error as a run or an input keeps it: `label` stands beside `error_label`, clients read either."""
-    return {
+    error: StoredError = {
         "label": label,
         "error_label": label,
         "message": message,
@@ -80,6 +115,7 @@ def stored_error(
         "params": dict(params or {}),
         "error_ref": error_ref,
     }
+    return cast(dict[str, Any], error)
 
 
 class BadInput(ApiError):

@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 
 from rest.errors import BadParameters
+from rest.operations import TIME, UID, Parameter, Schema
 from rest.query import (
     BadValue,
     Query,
@@ -61,8 +62,9 @@ class _AnyOf(django_filters.Filter):
     field_class = _ValuesField
     lookup = "in"
 
-    def __init__(self, field_name: str, read: Callable[[str], Any], **options: Any) -> None:
-        super().__init__(field_name, read=read, **options)
+    def __init__(self, field_name: str, read: Callable[[str], Any], schema: Schema) -> None:
+        super().__init__(field_name, read=read)
+        self.parameter = Parameter(schema, several=True)
 
     def filter(self, qs: QuerySet[Any], value: list[Any]) -> QuerySet[Any]:
         return qs.filter(**{f"{self.field_name}__{self.lookup}": value}) if value else qs
@@ -73,21 +75,25 @@ class AnyChoice(_AnyOf):
 
     def __init__(self, field_name: str, choices: Collection[str]) -> None:
         known = tuple(choices)
-        super().__init__(field_name, lambda text: choice_value(text, known))
+        super().__init__(field_name, lambda text: choice_value(text, known), {"type": "string", "enum": list(known)})
 
 
 class AnyUuid(_AnyOf):
     """`AnyUuid("user__uid")`: uids; a malformed one is refused, a foreign one matches nothing."""
 
     def __init__(self, field_name: str) -> None:
-        super().__init__(field_name, uuid_value)
+        super().__init__(field_name, uuid_value, UID)
 
 
 class AnyText(_AnyOf):
     """`AnyText("action_name", max_length=100)`: exact texts, case and all."""
 
     def __init__(self, field_name: str, *, max_length: int = 255) -> None:
-        super().__init__(field_name, lambda text: text_value(text, max_length))
+        super().__init__(field_name, lambda text: text_value(text, max_length), _text_schema(max_length))
+
+
+def _text_schema(max_length: int) -> Schema:
+    return {"type": "string", "minLength": 1, "maxLength": max_length}
 
 
 class AnyTag(_AnyOf):
@@ -96,15 +102,17 @@ class AnyTag(_AnyOf):
     lookup = "overlap"
 
     def __init__(self, field_name: str, *, max_length: int = 64) -> None:
-        super().__init__(field_name, lambda text: text_value(text, max_length))
+        super().__init__(field_name, lambda text: text_value(text, max_length), _text_schema(max_length))
 
 
 class _OneTime(django_filters.Filter):
     field_class = _ValuesField
     lookup = ""
+    meaning = ""
 
     def __init__(self, field_name: str) -> None:
         super().__init__(field_name, read=time_value, several=False)
+        self.parameter = Parameter(TIME, self.meaning)
 
     def filter(self, qs: QuerySet[Any], value: list[Any]) -> QuerySet[Any]:
         return qs.filter(**{f"{self.field_name}__{self.lookup}": value[0]}) if value else qs
@@ -114,12 +122,14 @@ class After(_OneTime):
     """`After("created_at")`: later than the time given, which itself is not included."""
 
     lookup = "gt"
+    meaning = "Later than this time, which itself is not included."
 
 
 class Before(_OneTime):
     """`Before("created_at")`: earlier than the time given, which itself is not included."""
 
     lookup = "lt"
+    meaning = "Earlier than this time, which itself is not included."
 
 
 class FilterSet(django_filters.FilterSet):
@@ -129,6 +139,11 @@ class FilterSet(django_filters.FilterSet):
     def parameters(cls) -> frozenset[str]:
         """Return the query parameters this set reads."""
         return frozenset(cls.base_filters)
+
+    @classmethod
+    def described(cls) -> dict[str, Parameter]:
+        """Return the same with what they take."""
+        return {name: one.parameter for name, one in cls.base_filters.items()}  # type: ignore[attr-defined]
 
     @classmethod
     def filtered(cls, queryset: QuerySet[Any], query: Query) -> QuerySet[Any]:

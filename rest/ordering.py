@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rest.operations import Parameter
 from rest.query import BadValue, Query, bad_parameter, split_values
 
 MAX_SORT_FIELDS = 10
@@ -27,6 +28,14 @@ class SortKey:
     def reversed(self) -> SortKey:
         """Return the same key the other way round."""
         return SortKey(self.field, not self.descending)
+
+
+def sort_parameter(allowed: Mapping[str, str]) -> Parameter:
+    """Return what `read_sort` reads."""
+    names = [sign + name for name in sorted(allowed) for sign in ("", "-")]
+    return Parameter(
+        {"type": "string", "enum": names}, "By which fields, `-` for descending. Newest first by default.", several=True
+    )
 
 
 def read_sort(

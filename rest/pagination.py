@@ -25,6 +25,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rest.cursor import read_cursor, write_cursor
+from rest.operations import Parameter, text, whole_number
 from rest.ordering import SortKey
 from rest.query import Query, bad_parameter
 
@@ -49,6 +50,15 @@ class Page:
 
     rows: list[Any]
     headers: dict[str, str]
+
+
+def page_parameters(default: int = DEFAULT_LIMIT, maximum: int = MAX_LIMIT) -> dict[str, Parameter]:
+    """Return what `read_page` reads."""
+    return {
+        "limit": whole_number("How many at once.", minimum=1, maximum=maximum, default=default),
+        "offset": whole_number("How many to pass over. Send this or `cursor`.", minimum=0, maximum=MAX_OFFSET),
+        "cursor": text("Where to go on, from `X-Pagination-Next`: a page then costs the same at any depth."),
+    }
 
 
 def read_page(query: Query, *, default: int = DEFAULT_LIMIT, maximum: int = MAX_LIMIT) -> PageRequest:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from rest.errors import BadInput
 from rest.json import dumps
@@ -34,9 +34,44 @@ Uid = Annotated[UUID, _read_by(uuid_value)]
 
 
 class StrictBody(BaseModel):
-    """What comes in as it is: no field of another type or name."""
+    """What comes in as it is: no field of another type or name.
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    `null_is_absent`: a field that may be left out may as well be null, but for those of `never_null`.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
+    null_is_absent: ClassVar[bool] = True
+    never_null: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the JSON Schema, in which null is told of too."""
+        told = handler(core_schema)
+        schema = handler.resolve_ref_schema(told)
+        if cls.null_is_absent:
+            for name, field in schema.get("properties", {}).items():
+                if name not in schema.get("required", ()) and name not in cls.never_null:
+                    schema["properties"][name] = _nullable(field)
+        for field in schema.get("properties", {}).values():
+            if field.get("default", True) in (
+                None,
+                "",
+                [],
+                {},
+            ):  # what absence means: clients stumble over it
+                del field["default"]
+        return told
+
+
+_NULL = {"type": "null"}
+
+
+def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    if _NULL in schema.get("anyOf", ()):
+        return schema
+    about = {key: value for key, value in schema.items() if key in ("title", "description", "default", "examples")}
+    kind = {key: value for key, value in schema.items() if key not in about}
+    return {"anyOf": [kind, dict(_NULL)], **about}
 
 
 def read_strictly(body: Any, model: type[Body], what: str) -> Body:

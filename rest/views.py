@@ -19,6 +19,7 @@ from rest import ordering, pagination
 from rest.body import has_body
 from rest.exception_handler import method_not_allowed
 from rest.filters import FilterSet
+from rest.operations import Operation, Parameter, text
 from rest.ordering import SortKey
 from rest.query import Query
 
@@ -68,11 +69,13 @@ class ApiRequest(Request):
 class ApiView(APIView):
     """The base of every view under `/v1`.
 
-    `query_parameters` names the query parameters it takes; any other is a 400. A method it does not take is a 405
-    with `Allow`, before the key is looked at. `OPTIONS` and `TRACE` are such methods.
+    `query_parameters` are the query parameters it takes; any other is a 400. `operations` tells of its methods, by
+    name. A method it does not take is a 405 with `Allow`, before the key is looked at. `OPTIONS` and `TRACE` are such
+    methods.
     """
 
-    query_parameters: ClassVar[frozenset[str]] = frozenset()
+    query_parameters: ClassVar[Mapping[str, Parameter]] = {}
+    operations: ClassVar[Mapping[str, Operation]] = {}
     content_negotiation_class = Negotiation
     http_method_names = ["get", "post", "put", "patch", "delete", "head"]
 
@@ -83,8 +86,13 @@ class ApiView(APIView):
 
     def known_parameters(self) -> frozenset[str]:
         """Return every query parameter this view takes."""
-        formats = {FORMAT_PARAMETER} if len(self.renderer_classes) > 1 else set()
-        return self.query_parameters | formats
+        formats = frozenset({FORMAT_PARAMETER} if len(self.renderer_classes) > 1 else ())
+        return formats | self.query_parameters.keys()
+
+    def described_parameters(self) -> dict[str, Parameter]:
+        """Return what the document tells of query parameters; those that `known_parameters` names are all there."""
+        formats = [str(renderer.format) for renderer in self.renderer_classes]
+        return {**self.query_parameters, FORMAT_PARAMETER: text("Wins over `Accept`.", enum=formats)}
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         """Wrap Django's request in ours."""
@@ -130,6 +138,16 @@ class ListView(GenericAPIView, ApiView):  # type: ignore[type-arg]
         filters = self.filters.parameters() if self.filters else frozenset()
         sort = {ordering.PARAMETER} if self.sort_fields else set()
         return super().known_parameters() | pagination.PARAMETERS | filters | sort
+
+    def described_parameters(self) -> dict[str, Parameter]:
+        """Add those of filters, page and sort."""
+        filters = self.filters.described() if self.filters else {}
+        return {
+            **super().described_parameters(),
+            **pagination.page_parameters(self.default_limit, self.max_limit),
+            **filters,
+            ordering.PARAMETER: ordering.sort_parameter(self.sort_fields),
+        }
 
     def sort_keys(self) -> list[SortKey]:
         """Return the order asked for, a total one."""

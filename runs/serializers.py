@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
+from django.conf import settings
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from rest_framework import serializers
 
 from actions.options import HIGHEST
 from actions.problems import printable, problems_of
-from rest.errors import ApiError, BadInput, BadParameters, GenericError, TimedOut, error_body
+from rest.errors import ApiError, BadInput, BadParameters, Error, GenericError, TimedOut, error_body
 from rest.json import dumps, rfc3339
 from rest.strict import Body, StrictBody, Time, Uid
+from runs import representations
 from runs.callback_requests import AskedCallback
 from runs.launch import AsyncLaunch, LiveLaunch
 from runs.models import Run, RunCallback, RunProgress, RunTransition
+from runs.representations import CallbackSettings, Counts, LaunchedRun
 from runs.resumption import FailedInputs
 
 FARTHEST_START = timedelta(days=366)
@@ -32,32 +35,56 @@ Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Label = Annotated[str, Field(min_length=1, max_length=255)]
 
 
+def _tell_how_many(schema: dict[str, Any]) -> None:
+    schema |= {"minItems": 1, "maxItems": settings.RUNYARD_MAX_INPUTS}
+
+
+Inputs = Annotated[
+    list[Any],
+    Field(
+        description="Objects that the action takes. Each may carry `custom_data`, which comes back with its results.",
+        json_schema_extra=_tell_how_many,  # runs.launch checks it
+    ),
+]
+
+
 def without_nulls(value: Any) -> Any:
     """Return an object without what is null in it: clients made from a schema send null for what they leave out."""
     return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
 
 
 class LaunchBody(StrictBody):
-    """The fields that every launch may carry (contract section 1)."""
+    """The fields that every launch may carry."""
+
+    never_null: ClassVar = frozenset({"inputs", "parameters"})
 
     parameters: dict[str, Any] = {}
+    """For the whole call."""
     identity_ids: list[Annotated[str, Field(max_length=255)]] | None = Field(default=None, max_length=1_000)
+    """Kept and handed to the action."""
     identity_mode: Literal["direct", "auto", "managed"] | None = None
+    """Kept and handed to the action."""
 
 
 class LiveBody(LaunchBody):
     """The body of a live call."""
 
     input: dict[str, Any] = {}
+    """What the action is called on. It may carry `custom_data`, which the action never sees."""
 
 
 class CallbackBody(StrictBody):
-    """The field `callback` of a launch (contract section 3); `webhooks.destinations` checks URL and headers."""
+    """What is called back, and where."""
 
+    # webhooks.destinations says which URLs and headers may be.
     url: Annotated[str, Field(repr=False)]
+    """An https URL at a public address."""
     headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Sent with each callback, up to 20. They are never shown."""
     on: Literal["all", "final"] = "all"
+    """Results as they are recorded and the end of the run, or the end alone."""
     per: Literal["input", "batch"] = "input"
+    """Whether a callback with results is of an input or of a batch of them."""
 
     def asked(self) -> AskedCallback:
         return AskedCallback(url=self.url, headers=self.headers, on=self.on, per=self.per)
@@ -66,19 +93,23 @@ class CallbackBody(StrictBody):
 class ManyInputsBody(LaunchBody):
     """The fields of a launch on many inputs, now or on a schedule."""
 
-    inputs: list[Any]
+    inputs: Inputs
     callback: Annotated[CallbackBody | None, BeforeValidator(without_nulls)] = None
     name: str = Field(default="", max_length=255)
     tags: list[Tag] = Field(default=[], max_length=20)
     batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
+    """How many inputs a worker takes at once. The action's by default, or what suits the number of inputs."""
     on_invalid: Literal["skip", "reject"] = "skip"
+    """Whether inputs that do not fit are recorded as failed, or refuse the launch."""
 
 
 class AsyncBody(ManyInputsBody):
     """The body of an async launch."""
 
     depends_on: Annotated[list[Uid], AfterValidator(_once_each)] = Field(default=[], max_length=20)
+    """Runs that must have succeeded before, in part at least."""
     start_after: Time | None = None
+    """Not before this time, at most a year ahead."""
 
 
 class ResumeBody(StrictBody):
@@ -86,7 +117,9 @@ class ResumeBody(StrictBody):
 
     action: Literal["resume"] = "resume"
     indexes: list[Annotated[int, Field(ge=0)]] = Field(default=[], min_length=1, max_length=MAX_INDEXES)
+    """Only these of the failed inputs, by their places."""
     error_labels: list[Label] = Field(default=[], min_length=1, max_length=100)
+    """Only those of the failed inputs that failed with one of these."""
 
 
 MISTAKEN_IN_LIVE = {
@@ -96,7 +129,6 @@ MISTAKEN_IN_LIVE = {
 MISTAKEN_IN_ASYNC = {
     "input": "an async run takes `inputs`, an array; `input` belongs to live",
 }
-NEVER_NULL = ("inputs", "parameters")
 
 
 def read_live_body(body: Any) -> LiveLaunch:
@@ -182,17 +214,16 @@ def refuse_unknown_in_callback(body: dict[str, Any]) -> None:
         refuse_unknown(body["callback"], CallbackBody, "a callback", within="callback.")
 
 
-def read_fields(body: dict[str, Any], model: type[Body], *, keep_nulls: bool = False) -> Body:
-    """Return the fields of a body. One that is null is as if it were absent, but for those of `NEVER_NULL`.
-
-    With `keep_nulls` null is a value as any other.
+def read_fields(body: dict[str, Any], model: type[Body]) -> Body:
+    """Return the fields of a body; `model` says where null is as if the field were absent.
 
     Raises:
         BadInput: a field is not what it takes.
         BadParameters: `parameters` is not an object.
     """
     # Clients made from a schema send null for what they leave out.
-    present = {name: value for name, value in body.items() if keep_nulls or value is not None or name in NEVER_NULL}
+    kept = body if not model.null_is_absent else model.never_null
+    present = {name: value for name, value in body.items() if value is not None or name in kept}
     try:
         return model.model_validate(present)
     except ValidationError as error:
@@ -209,7 +240,7 @@ def _refusal(error: ValidationError) -> ApiError:
 class RunSerializer(serializers.BaseSerializer[Run]):
     """The run object (contract section 2)."""
 
-    def to_representation(self, run: Run) -> dict[str, Any]:
+    def to_representation(self, run: Run) -> representations.Run:
         progress = run.progress
         return {
             "id": run.pk,
@@ -239,7 +270,7 @@ class RunSerializer(serializers.BaseSerializer[Run]):
         }
 
 
-def _callback(run: Run) -> dict[str, Any] | None:
+def _callback(run: Run) -> CallbackSettings | None:
     """Return what a run calls back, but for the headers: they may be secrets."""
     callback: RunCallback | None = getattr(run, "callback", None)
     return {"url": callback.destination.url, "on": callback.on, "per": callback.per} if callback else None
@@ -248,7 +279,7 @@ def _callback(run: Run) -> dict[str, Any] | None:
 class RunStatusSerializer(serializers.BaseSerializer[Run]):
     """A run's status and counts: what is cheap enough to poll (`RunQuerySet.for_status` reads it)."""
 
-    def to_representation(self, run: Run) -> dict[str, Any]:
+    def to_representation(self, run: Run) -> representations.RunProgress:
         return {
             "id": run.pk,
             "uid": run.uid,
@@ -267,7 +298,7 @@ class RunStatusSerializer(serializers.BaseSerializer[Run]):
 class LaunchedRunSerializer(serializers.BaseSerializer[Run]):
     """The answer to an async launch."""
 
-    def to_representation(self, run: Run) -> dict[str, Any]:
+    def to_representation(self, run: Run) -> LaunchedRun:
         return {
             "run_id": run.pk,
             "run_uid": run.uid,
@@ -287,7 +318,7 @@ class LaunchedRunSerializer(serializers.BaseSerializer[Run]):
 class TransitionSerializer(serializers.BaseSerializer[RunTransition]):
     """One line of a run's timeline."""
 
-    def to_representation(self, transition: RunTransition) -> dict[str, Any]:
+    def to_representation(self, transition: RunTransition) -> representations.RunTransition:
         return {
             "at": transition.at,
             "from_status": transition.from_status,
@@ -298,7 +329,7 @@ class TransitionSerializer(serializers.BaseSerializer[RunTransition]):
         }
 
 
-def live_failure(run: Run) -> dict[str, Any]:
+def live_failure(run: Run) -> Error:
     """Return the error body of a live call that failed: 504 where it took too long, else 424.
 
     `error_ref` is the one kept with the input, under which the log tells more.
@@ -315,7 +346,7 @@ def live_failure(run: Run) -> dict[str, Any]:
     )
 
 
-def counts(progress: RunProgress) -> dict[str, Any]:
+def counts(progress: RunProgress) -> Counts:
     """Return a run's numbers; `progress` is the part of its inputs that have a result, from 0 to 1."""
     ended = progress.input_count - progress.remaining
     return {

@@ -17,18 +17,37 @@ from actions import catalogue
 from rest.body import release_large_body
 from rest.connection import has_hung_up
 from rest.cursor import read_cursor, write_cursor
-from rest.errors import NotFound
+from rest.errors import BadOutput, Conflict, GenericError, LimitReached, NotFound, TimedOut, WorkerLost
 from rest.json import JSONRenderer, RawJSON, dumps
-from rest.pagination import MAX_OFFSET, PageRequest, page_headers, read_page
+from rest.operations import Operation, Parameter, links, text, whole_number
+from rest.pagination import MAX_OFFSET, PageRequest, page_headers, page_parameters, read_page
 from rest.views import ApiView, ListView
-from runs import cancellation, deletion, downloads, input_list, launch, live, live_pages, reading, results, resumption
+from runs import (
+    cancellation,
+    deletion,
+    downloads,
+    input_list,
+    launch,
+    live,
+    live_pages,
+    reading,
+    representations,
+    results,
+    resumption,
+)
 from runs.filters import RunFilters
 from runs.input_list import InputFilter
 from runs.input_states import STATUSES
 from runs.lifecycle import By
+from runs.live_pages import MAX_PAGE_SIZE
 from runs.models import Actor, Run, RunQuerySet, RunStatus, RunTransition
+from runs.openapi import CALLBACKS, WITH_RUN
+from runs.representations import LaunchedRun, RunInput, RunProgress
 from runs.serializers import (
+    AsyncBody,
     LaunchedRunSerializer,
+    LiveBody,
+    ResumeBody,
     RunSerializer,
     RunStatusSerializer,
     TransitionSerializer,
@@ -41,7 +60,7 @@ from workspaces import idempotency
 from workspaces.authentication import caller_of
 from workspaces.idempotency import FirstAnswer
 
-PAGE = frozenset({"limit", "offset", "cursor"})
+FORCE = ["true", "false"]
 Page = input_list.InputPage | results.OutputPage
 
 
@@ -63,6 +82,23 @@ def _find(runs: RunQuerySet, request: Request, run_uid: UUID) -> Run:
 
 class AsyncLaunchView(ApiView):
     """`POST /v1/actions/{action_name}/run/async`, and its short path."""
+
+    operations: ClassVar = {
+        "POST": Operation(
+            id="launch_action",
+            summary="Run an action on many inputs",
+            description="The short path of `run_<action>_async`.",
+            status=202,
+            takes=AsyncBody,
+            needs_body=True,
+            answers=LaunchedRun,
+            errors=[Conflict, LimitReached],
+            headers=["Location"],
+            is_idempotent=True,
+            links=links("run_uid", "$response.body#/run_uid", *WITH_RUN),
+            callbacks=CALLBACKS,
+        )
+    }
 
     def post(self, request: Request, action_name: str) -> Response:
         now = timezone.now()
@@ -88,12 +124,29 @@ def launched(run: Run) -> FirstAnswer:
 class LiveView(ApiView):
     """`POST /v1/actions/{action_name}/run/live`, and its short path."""
 
-    query_parameters = frozenset({"page_size", "cursor"})
+    query_parameters: ClassVar = {
+        "page_size": whole_number("How many outputs at once.", minimum=1, maximum=MAX_PAGE_SIZE, default=MAX_PAGE_SIZE),
+        "cursor": text("A page of an earlier call's outputs, from its `X-Pagination-Next`, with the same body."),
+    }
+    operations: ClassVar = {
+        "POST": Operation(
+            id="call_action",
+            summary="Call an action",
+            description="The short path of `run_<action>_live`. The answer is the output itself, or a page of them.",
+            takes=LiveBody,
+            answers=Any,
+            errors=[NotFound, Conflict, LimitReached, GenericError, WorkerLost, BadOutput, TimedOut],
+            headers=["X-Run-Uid"],
+            may_be_paged=True,
+            is_idempotent=True,
+            links=links("run_uid", "$response.header.X-Run-Uid", "get_run", "list_run_outputs"),
+        )
+    }
 
     def post(self, request: Request, action_name: str) -> Response:
         now = timezone.now()
         caller = caller_of(request)
-        self.query.integer("page_size", minimum=1, maximum=live_pages.MAX_PAGE_SIZE)
+        self.query.integer("page_size", minimum=1, maximum=MAX_PAGE_SIZE)
         cursor = self.query.scalar("cursor")
         asked = read_live_body(request.data)
         scope = live_pages.scope_of(action_name, asked)
@@ -126,7 +179,7 @@ class LiveView(ApiView):
     def _outputs(self, run: Run, scope: str, place: results.OutputPlace, headers: Mapping[str, str]) -> Response:
         if catalogue.definition(run.action_name).output_kind == "single":
             return Response(RawJSON(results.single(run)), headers=headers)
-        limit = self.query.integer("page_size", minimum=1, maximum=live_pages.MAX_PAGE_SIZE) or live_pages.MAX_PAGE_SIZE
+        limit = self.query.integer("page_size", minimum=1, maximum=MAX_PAGE_SIZE) or MAX_PAGE_SIZE
         page = results.page(run, limit=limit, start=place)
         before = results.place_at(run, max(0, page.start - limit)) if page.start else None
         following, preceding = (
@@ -140,6 +193,15 @@ class LiveView(ApiView):
 class RunList(ListView):
     """`GET /v1/runs`"""
 
+    operations: ClassVar = {
+        "GET": Operation(
+            id="list_runs",
+            summary="List runs",
+            answers=list[representations.Run],
+            is_paged=True,
+            links=links("run_uid", "$response.body#/0/uid", *WITH_RUN),
+        )
+    }
     serializer_class = RunSerializer
     filters = RunFilters
     sort_fields: ClassVar = {
@@ -153,21 +215,43 @@ class RunList(ListView):
 class RunDetail(ApiView):
     """`GET /v1/runs/{run_uid}`, `DELETE /v1/runs/{run_uid}`"""
 
+    query_parameters: ClassVar = {"force": text("`true`: undelivered callbacks do not hold it up.", enum=FORCE)}
+    operations: ClassVar = {
+        "GET": Operation(id="get_run", summary="Get a run", answers=representations.Run),
+        "DELETE": Operation(
+            id="delete_run",
+            summary="Delete a run",
+            description="One that has ended or is stopped, with all it holds.",
+            status=204,
+            errors=[Conflict],
+        ),
+    }
+
     def known_parameters(self) -> frozenset[str]:
-        """Return `force` for DELETE: callbacks that are undelivered then do not hold it up."""
-        return super().known_parameters() | ({"force"} if self.request.method == "DELETE" else set())
+        """Return `force` for DELETE."""
+        return super().known_parameters() if self.request.method == "DELETE" else frozenset()
 
     def get(self, request: Request, run_uid: UUID) -> Response:
         return Response(RunSerializer(find_run(request, run_uid)).data)
 
     def delete(self, request: Request, run_uid: UUID) -> Response:
-        force = self.query.choice("force", ["true", "false"]) == "true"
+        force = self.query.choice("force", FORCE) == "true"
         deletion.delete(find_run(request, run_uid), force=force)
         return Response(status=204)
 
 
 class RunCancel(ApiView):
     """`POST /v1/runs/{run_uid}/cancel`"""
+
+    operations: ClassVar = {
+        "POST": Operation(
+            id="cancel_run",
+            summary="Cancel a run",
+            description="From this answer on no count changes, and no result is recorded.",
+            answers=representations.Run,
+            errors=[Conflict],
+        )
+    }
 
     def post(self, request: Request, run_uid: UUID) -> Response:
         run = cancellation.cancel(find_run(request, run_uid), by=_member(request), now=timezone.now())
@@ -176,6 +260,17 @@ class RunCancel(ApiView):
 
 class RunResume(ApiView):
     """`POST /v1/runs/{run_uid}/resume`"""
+
+    operations: ClassVar = {
+        "POST": Operation(
+            id="resume_run",
+            summary="Resume a run",
+            description="A stopped run goes on; of one that has ended the failed inputs run again.",
+            takes=ResumeBody,
+            answers=representations.Run,
+            errors=[Conflict, LimitReached],
+        )
+    }
 
     def post(self, request: Request, run_uid: UUID) -> Response:
         run = find_run(request, run_uid)
@@ -191,6 +286,10 @@ def _member(request: Request) -> By:
 class RunStatusDetail(ApiView):
     """`GET /v1/runs/{run_uid}/status`"""
 
+    operations: ClassVar = {
+        "GET": Operation(id="get_run_status", summary="Get a run's status and counts", answers=RunProgress)
+    }
+
     def get(self, request: Request, run_uid: UUID) -> Response:
         return Response(RunStatusSerializer(_find(Run.objects.for_status(), request, run_uid)).data)
 
@@ -198,6 +297,14 @@ class RunStatusDetail(ApiView):
 class RunTimeline(ListView):
     """`GET /v1/runs/{run_uid}/timeline`"""
 
+    operations: ClassVar = {
+        "GET": Operation(
+            id="list_run_timeline",
+            summary="List a run's changes of status",
+            answers=list[representations.RunTransition],
+            is_paged=True,
+        )
+    }
     serializer_class = TransitionSerializer
     default_sort = ("id",)
     default_limit = 100
@@ -214,7 +321,14 @@ class RunTimeline(ListView):
 class RunInputs(ApiView):
     """`GET /v1/runs/{run_uid}/inputs`"""
 
-    query_parameters = PAGE | {"status", "error_label"}
+    query_parameters: ClassVar = {
+        **page_parameters(),
+        "status": Parameter({"type": "string", "enum": list(STATUSES)}, several=True),
+        "error_label": Parameter({"type": "string"}, "Failed inputs with one of these labels.", several=True),
+    }
+    operations: ClassVar = {
+        "GET": Operation(id="list_run_inputs", summary="List a run's inputs", answers=list[RunInput], is_paged=True)
+    }
 
     def get(self, request: Request, run_uid: UUID) -> Response:
         run = find_run(request, run_uid)
@@ -244,7 +358,16 @@ class CSVRenderer(JSONRenderer):
 class RunOutputs(ApiView):
     """`GET /v1/runs/{run_uid}/outputs`: a page as JSON, or all of them as NDJSON or CSV."""
 
-    query_parameters = PAGE
+    query_parameters: ClassVar = page_parameters(100, 500)
+    operations: ClassVar = {
+        "GET": Operation(
+            id="list_run_outputs",
+            summary="List a run's outputs",
+            description="In the order of the inputs: a page as JSON, or all of them as NDJSON or CSV.",
+            answers=list[Any],
+            may_be_paged=True,
+        )
+    }
     renderer_classes = [JSONRenderer, NDJSONRenderer, CSVRenderer]
 
     def get(self, request: Request, run_uid: UUID) -> HttpResponseBase:

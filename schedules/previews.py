@@ -7,6 +7,7 @@ from datetime import datetime
 
 from rest.errors import Conflict
 from rest.json import rfc3339
+from rest.operations import TIME, Parameter, text, whole_number
 from rest.query import BadValue, Query, bad_parameter, time_value
 from schedules import cron, due_times, zones
 from schedules.clock import database_time
@@ -17,8 +18,15 @@ from schedules.models import Schedule
 from schedules.when import EARLIEST, LATEST
 from schedules.zones import UnknownZone
 
-PARAMETERS = frozenset({"count", "from"})
 DEFAULT_COUNT, MAX_COUNT = 10, 100
+PARAMETERS = {
+    "count": whole_number("How many due times.", minimum=1, maximum=MAX_COUNT, default=DEFAULT_COUNT),
+    "from": Parameter(TIME, "After which time; now by default."),
+}
+TIMING_PARAMETERS = {
+    "cron": Parameter({"type": "string"}, "Five fields, such as `0 9 * * MON-FRI`, or `@daily`.", required=True),
+    "timezone": text("The name of a time zone.", default="UTC"),
+}
 
 
 @dataclass(frozen=True, slots=True)

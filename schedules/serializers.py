@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 from rest_framework import serializers
@@ -11,8 +11,10 @@ from actions.options import HIGHEST
 from rest.errors import BadInput
 from rest.strict import StrictBody, Time
 from runs.launch import AsyncLaunch
+from runs.representations import CallbackSettings
 from runs.serializers import (
     CallbackBody,
+    Inputs,
     ManyInputsBody,
     Tag,
     read_fields,
@@ -22,38 +24,61 @@ from runs.serializers import (
     require_inputs,
     without_nulls,
 )
+from schedules import representations
 from schedules.due_times import PreviewRow
 from schedules.editing import Changes
 from schedules.models import Fire, Schedule
+from schedules.representations import DueTime, MadeSchedule
 from schedules.when import RULES, TIMES, When
+
+Cron = Annotated[
+    str | None,
+    Field(
+        description="Five fields, or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.",
+        examples=["0 9 * * MON-FRI"],
+    ),
+]
+Zone = Annotated[str, Field(description="The name of a time zone.", examples=["Europe/Paris"])]
+At = Annotated[Time | None, Field(description="The first time it fires; without `cron` the only one.")]
+From = Annotated[Time | None, Field(description="It fires not before this time.")]
+Until = Annotated[Time | None, Field(description="It fires not after this time.")]
+Overlapping = Annotated[
+    Literal["allow", "skip"], Field(description="Whether it fires while its last run is unfinished.")
+]
+CatchingUp = Annotated[
+    Literal["one", "none", "all"],
+    Field(description="What becomes of times missed while the system was down: one run for all of them, none, or all."),
+]
 
 
 class ScheduleBody(ManyInputsBody):
-    """The body that makes a schedule (contract section 1)."""
+    """The body that makes a schedule."""
 
-    cron: str | None = None
-    timezone: str = "UTC"
-    schedule_at: Time | None = None
-    starts_at: Time | None = None
-    ends_at: Time | None = None
-    overlap: Literal["allow", "skip"] = "allow"
-    catch_up: Literal["one", "none", "all"] = "one"
+    cron: Cron = None
+    timezone: Zone = "UTC"
+    schedule_at: At = None
+    starts_at: From = None
+    ends_at: Until = None
+    overlap: Overlapping = "allow"
+    catch_up: CatchingUp = "one"
 
 
-class ChangesBody(StrictBody):
+class ScheduleChangesBody(StrictBody):
     """The body that changes a schedule: each field that is there. Null takes away what a schedule may be without."""
 
+    null_is_absent: ClassVar = False
+
     name: str = Field(default="", max_length=255)
-    cron: str | None = None
-    timezone: str = "UTC"
-    schedule_at: Time | None = None
-    starts_at: Time | None = None
-    ends_at: Time | None = None
-    inputs: list[Any] = []
+    cron: Cron = None
+    timezone: Zone = "UTC"
+    schedule_at: At = None
+    starts_at: From = None
+    ends_at: Until = None
+    inputs: Inputs = []
     parameters: dict[str, Any] = {}
     callback: Annotated[CallbackBody | None, BeforeValidator(without_nulls)] = None
-    overlap: Literal["allow", "skip"] = "allow"
-    catch_up: Literal["one", "none", "all"] = "one"
+    overlap: Overlapping = "allow"
+    catch_up: CatchingUp = "one"
     tags: list[Tag] = Field(default=[], max_length=20)
     batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
     on_invalid: Literal["skip", "reject"] = "skip"
@@ -98,9 +123,9 @@ def read_changes_body(body: Any) -> Changes:
     """
     if not isinstance(body, dict):
         raise BadInput("The body is a JSON object with the fields to change.", {"field": ""})
-    refuse_unknown(body, ChangesBody, "a change of a schedule")
+    refuse_unknown(body, ScheduleChangesBody, "a change of a schedule")
     refuse_unknown_in_callback(body)
-    read = read_fields(body, ChangesBody, keep_nulls=True)
+    read = read_fields(body, ScheduleChangesBody)
     fields = {name: getattr(read, name) for name in read.model_fields_set}
     if read.callback:
         fields["callback"] = read.callback.asked()
@@ -117,7 +142,7 @@ def refuse_body(body: Any, what: str) -> None:
 class ScheduleSerializer(serializers.BaseSerializer[Schedule]):
     """The schedule object (contract section 4)."""
 
-    def to_representation(self, schedule: Schedule) -> dict[str, Any]:
+    def to_representation(self, schedule: Schedule) -> representations.Schedule:
         return {
             "uid": schedule.uid,
             "name": schedule.name,
@@ -148,7 +173,7 @@ class ScheduleSerializer(serializers.BaseSerializer[Schedule]):
         }
 
 
-def _callback(schedule: Schedule) -> dict[str, Any] | None:
+def _callback(schedule: Schedule) -> CallbackSettings | None:
     """Return where its runs call back, but for the headers: they may be secrets."""
     if schedule.destination is None:
         return None
@@ -158,7 +183,7 @@ def _callback(schedule: Schedule) -> dict[str, Any] | None:
 class MadeScheduleSerializer(serializers.BaseSerializer[Schedule]):
     """The answer to the making of a schedule (contract section 1)."""
 
-    def to_representation(self, schedule: Schedule) -> dict[str, Any]:
+    def to_representation(self, schedule: Schedule) -> MadeSchedule:
         return {
             "schedule_uid": schedule.uid,
             "cron": schedule.cron or None,
@@ -176,7 +201,7 @@ class MadeScheduleSerializer(serializers.BaseSerializer[Schedule]):
 class FireSerializer(serializers.BaseSerializer[Fire]):
     """One line of a schedule's timeline."""
 
-    def to_representation(self, fire: Fire) -> dict[str, Any]:
+    def to_representation(self, fire: Fire) -> representations.Fire:
         return {
             "at": fire.at,
             "kind": fire.kind,
@@ -190,5 +215,5 @@ class FireSerializer(serializers.BaseSerializer[Fire]):
 class PreviewSerializer(serializers.BaseSerializer[PreviewRow]):
     """A due time: the moment, and what the clock of the schedule's zone then shows, with its offset."""
 
-    def to_representation(self, row: PreviewRow) -> dict[str, Any]:
+    def to_representation(self, row: PreviewRow) -> DueTime:
         return {"at": row.at, "local": row.local.isoformat()}

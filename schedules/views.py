@@ -10,18 +10,25 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from rest.errors import NotFound
+from rest.errors import BadParameters, Conflict, LimitReached, NotFound
 from rest.json import RawJSON, dumps
+from rest.operations import Operation, links
 from rest.views import ApiView, ListView
+from runs.openapi import CALLBACKS, WITH_RUN
+from runs.representations import LaunchedRun
 from runs.views import launched
-from schedules import deletion, editing, firing, lifecycle, planning, previews
+from schedules import deletion, editing, firing, lifecycle, planning, previews, representations
 from schedules.clock import database_time
 from schedules.filters import ScheduleFilters
 from schedules.models import Fire, Schedule
+from schedules.representations import DueTime, MadeSchedule
 from schedules.serializers import (
     FireSerializer,
     MadeScheduleSerializer,
+    NoBody,
     PreviewSerializer,
+    ScheduleBody,
+    ScheduleChangesBody,
     ScheduleSerializer,
     read_changes_body,
     read_schedule_body,
@@ -30,6 +37,19 @@ from schedules.serializers import (
 from workspaces import idempotency
 from workspaces.authentication import caller_of
 from workspaces.idempotency import FirstAnswer
+
+WITH_SCHEDULE = (
+    "get_schedule",
+    "update_schedule",
+    "preview_schedule",
+    "list_schedule_fires",
+    "pause_schedule",
+    "resume_schedule",
+    "trigger_schedule",
+    "cancel_schedule",
+    "delete_schedule",
+)
+"""The operations on a schedule, by their ids."""
 
 
 def find_schedule(request: Request, schedule_uid: UUID) -> Schedule:
@@ -47,6 +67,23 @@ def find_schedule(request: Request, schedule_uid: UUID) -> Schedule:
 
 class ScheduleLaunchView(ApiView):
     """`POST /v1/actions/{action_name}/run/schedule`, and its short path."""
+
+    operations: ClassVar = {
+        "POST": Operation(
+            id="schedule_action",
+            summary="Run an action on a schedule",
+            description="The short path of `run_<action>_schedule`.",
+            status=201,
+            takes=ScheduleBody,
+            needs_body=True,
+            answers=MadeSchedule,
+            errors=[BadParameters, Conflict, LimitReached],
+            headers=["Location"],
+            is_idempotent=True,
+            links=links("schedule_uid", "$response.body#/schedule_uid", *WITH_SCHEDULE),
+            callbacks=CALLBACKS,
+        )
+    }
 
     def post(self, request: Request, action_name: str) -> Response:
         asked, when = read_schedule_body(request.data)
@@ -72,6 +109,15 @@ def _answer(first: FirstAnswer) -> Response:
 class ScheduleList(ListView):
     """`GET /v1/schedules`"""
 
+    operations: ClassVar = {
+        "GET": Operation(
+            id="list_schedules",
+            summary="List schedules",
+            answers=list[representations.Schedule],
+            is_paged=True,
+            links=links("schedule_uid", "$response.body#/0/uid", *WITH_SCHEDULE),
+        )
+    }
     serializer_class = ScheduleSerializer
     filters = ScheduleFilters
     sort_fields: ClassVar = {
@@ -94,6 +140,21 @@ class ScheduleList(ListView):
 class ScheduleDetail(ApiView):
     """`GET`, `PATCH` and `DELETE /v1/schedules/{schedule_uid}`"""
 
+    operations: ClassVar = {
+        "GET": Operation(id="get_schedule", summary="Get a schedule", answers=representations.Schedule),
+        "PATCH": Operation(
+            id="update_schedule",
+            summary="Change a schedule",
+            description="The fields that are sent change; null takes away what a schedule may be without.",
+            takes=ScheduleChangesBody,
+            answers=representations.Schedule,
+            errors=[Conflict],
+        ),
+        "DELETE": Operation(
+            id="delete_schedule", summary="Delete a schedule", description="Its runs stay.", status=204
+        ),
+    }
+
     def get(self, request: Request, schedule_uid: UUID) -> Response:
         return Response(ScheduleSerializer(find_schedule(request, schedule_uid)).data)
 
@@ -110,12 +171,31 @@ class ScheduleDetail(ApiView):
 class SchedulePause(ApiView):
     """`POST /v1/schedules/{schedule_uid}/pause`"""
 
+    operations: ClassVar = {
+        "POST": Operation(
+            id="pause_schedule",
+            summary="Pause a schedule",
+            description="What is due meanwhile is not caught up.",
+            answers=representations.Schedule,
+            errors=[Conflict],
+        )
+    }
+
     def post(self, request: Request, schedule_uid: UUID) -> Response:
         return Response(ScheduleSerializer(lifecycle.pause(find_schedule(request, schedule_uid))).data)
 
 
 class ScheduleResume(ApiView):
     """`POST /v1/schedules/{schedule_uid}/resume`"""
+
+    operations: ClassVar = {
+        "POST": Operation(
+            id="resume_schedule",
+            summary="Resume a schedule",
+            answers=representations.Schedule,
+            errors=[Conflict],
+        )
+    }
 
     def post(self, request: Request, schedule_uid: UUID) -> Response:
         return Response(ScheduleSerializer(lifecycle.resume(find_schedule(request, schedule_uid))).data)
@@ -124,12 +204,37 @@ class ScheduleResume(ApiView):
 class ScheduleCancel(ApiView):
     """`POST /v1/schedules/{schedule_uid}/cancel`"""
 
+    operations: ClassVar = {
+        "POST": Operation(
+            id="cancel_schedule",
+            summary="Cancel a schedule",
+            description="For good: it fires nothing any more. Its runs go on.",
+            answers=representations.Schedule,
+            errors=[Conflict],
+        )
+    }
+
     def post(self, request: Request, schedule_uid: UUID) -> Response:
         return Response(ScheduleSerializer(lifecycle.cancel(find_schedule(request, schedule_uid))).data)
 
 
 class ScheduleTrigger(ApiView):
     """`POST /v1/schedules/{schedule_uid}/trigger`: answered as an async launch is."""
+
+    operations: ClassVar = {
+        "POST": Operation(
+            id="trigger_schedule",
+            summary="Run a schedule now",
+            description="Besides its due times.",
+            status=202,
+            takes=NoBody,
+            answers=LaunchedRun,
+            errors=[LimitReached],
+            headers=["Location"],
+            is_idempotent=True,
+            links=links("run_uid", "$response.body#/run_uid", *WITH_RUN),
+        )
+    }
 
     def post(self, request: Request, schedule_uid: UUID) -> Response:
         refuse_body(request.data, "a trigger")
@@ -144,6 +249,14 @@ class ScheduleTrigger(ApiView):
 class ScheduleTimeline(ListView):
     """`GET /v1/schedules/{schedule_uid}/timeline`"""
 
+    operations: ClassVar = {
+        "GET": Operation(
+            id="list_schedule_fires",
+            summary="List what became of due times",
+            answers=list[representations.Fire],
+            is_paged=True,
+        )
+    }
     serializer_class = FireSerializer
     default_sort = ("-id",)
 
@@ -155,6 +268,14 @@ class SchedulePreview(ApiView):
     """`GET /v1/schedules/{schedule_uid}/preview`"""
 
     query_parameters = previews.PARAMETERS
+    operations: ClassVar = {
+        "GET": Operation(
+            id="preview_schedule",
+            summary="Tell when a schedule will fire",
+            answers=list[DueTime],
+            errors=[Conflict],
+        )
+    }
 
     def get(self, request: Request, schedule_uid: UUID) -> Response:
         stretch = previews.read_stretch(self.query)
@@ -165,7 +286,14 @@ class SchedulePreview(ApiView):
 class PreviewBefore(ApiView):
     """`GET /v1/schedules/preview`: of a cron expression, before there is a schedule."""
 
-    query_parameters = previews.PARAMETERS | {"cron", "timezone"}
+    query_parameters = previews.PARAMETERS | previews.TIMING_PARAMETERS
+    operations: ClassVar = {
+        "GET": Operation(
+            id="preview_cron",
+            summary="Tell when a cron expression would fire",
+            answers=list[DueTime],
+        )
+    }
 
     def get(self, request: Request) -> Response:
         timing = previews.read_timing(self.query)

@@ -8,13 +8,12 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from egress import Answer, Client, EgressError, Policy
 from rest.json import rfc3339
 from telemetry import tracing
-from webhooks import retries, signing
+from webhooks import representations, retries, signing
 from webhooks.policy import policy
 from webhooks.signing import Secrets
 
@@ -48,7 +47,7 @@ class Attempt:
         """Whether the receiver wants this callback never again."""
         return self.http_status == GONE
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self) -> representations.Attempt:
         """Return it as the API shows it, in JSON values."""
         return {
             "at": rfc3339(self.at),

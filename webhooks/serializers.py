@@ -10,11 +10,11 @@ from rest_framework import serializers
 
 from rest.errors import BadInput
 from rest.strict import StrictBody, Time, Uid, read_strictly
+from webhooks import representations
 from webhooks.backlogs import Backlog
 from webhooks.models import Callback, Receiver
+from webhooks.representations import Attempt, WebhookSecrets
 from webhooks.signing import Secrets
-
-ATTEMPT = ("at", "http_status", "http_response", "duration_ms", "error")
 
 
 class NoBody(StrictBody):
@@ -57,7 +57,7 @@ def read_bulk_replay_body(body: Any) -> tuple[UUID | None, datetime | None]:
 class CallbackSerializer(serializers.BaseSerializer[Callback]):
     """A callback with the attempts made; HTTP status, answer and error are those of the last one. No headers."""
 
-    def to_representation(self, callback: Callback) -> dict[str, Any]:
+    def to_representation(self, callback: Callback) -> representations.Callback:
         attempts = callback.attempts
         last = attempts[-1] if attempts else {}
         return {
@@ -75,14 +75,24 @@ class CallbackSerializer(serializers.BaseSerializer[Callback]):
             "workspace_uid": callback.workspace.uid,
             "callback_ref_uid": callback.ref_uid,
             "next_attempt_at": callback.next_attempt_at,
-            "attempts": [{name: one.get(name) for name in ATTEMPT} for one in attempts],
+            "attempts": [_attempt(one) for one in attempts],
         }
+
+
+def _attempt(kept: dict[str, Any]) -> Attempt:
+    return {
+        "at": kept["at"],
+        "http_status": kept.get("http_status"),
+        "http_response": kept.get("http_response"),
+        "duration_ms": kept["duration_ms"],
+        "error": kept.get("error"),
+    }
 
 
 class ReceiverSerializer(serializers.BaseSerializer[Receiver]):
     """A receiver and what waits for it; the context's `backlogs` has that by receiver."""
 
-    def to_representation(self, receiver: Receiver) -> dict[str, Any]:
+    def to_representation(self, receiver: Receiver) -> representations.Receiver:
         backlog: Backlog = self.context["backlogs"].get(receiver.pk, Backlog())
         return {
             "origin": receiver.origin,
@@ -95,7 +105,7 @@ class ReceiverSerializer(serializers.BaseSerializer[Receiver]):
         }
 
 
-def shown_secrets(secrets: Secrets) -> dict[str, Any]:
+def shown_secrets(secrets: Secrets) -> WebhookSecrets:
     """Return a workspace's secrets, for its administrators; there is a previous one for a day after a rotation."""
     return {
         "secret": secrets.secret,

@@ -11,15 +11,18 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from uuid_utils.compat import uuid7
 
-from rest.errors import NotFound
+from rest.errors import Conflict, NotFound
 from rest.json import RawJSON, dumps
+from rest.operations import Operation, links
 from rest.strict import read_strictly
 from rest.views import ApiView, ListView
-from webhooks import backlogs, destinations, signing, trial
+from webhooks import backlogs, destinations, representations, signing, trial
 from webhooks.filters import CallbackFilters
 from webhooks.models import Callback, Receiver
 from webhooks.replay import replay, replay_failed
+from webhooks.representations import Attempt, ReplayedCallbacks, WebhookSecrets
 from webhooks.serializers import (
+    BulkReplayBody,
     CallbackSerializer,
     NoBody,
     ReceiverSerializer,
@@ -51,6 +54,15 @@ def find_callback(request: Request, callback_uid: UUID) -> Callback:
 class CallbackList(ListView):
     """`GET /v1/runs/callbacks`"""
 
+    operations: ClassVar = {
+        "GET": Operation(
+            id="list_callbacks",
+            summary="List callbacks",
+            answers=list[representations.Callback],
+            is_paged=True,
+            links=links("callback_uid", "$response.body#/0/uid", "get_callback", "replay_callback"),
+        )
+    }
     serializer_class = CallbackSerializer
     filters = CallbackFilters
     sort_fields: ClassVar = {"created_at": "created_at"}
@@ -62,12 +74,31 @@ class CallbackList(ListView):
 class CallbackDetail(ApiView):
     """`GET /v1/runs/callbacks/{callback_uid}`"""
 
+    operations: ClassVar = {
+        "GET": Operation(id="get_callback", summary="Get a callback", answers=representations.Callback)
+    }
+
     def get(self, request: Request, callback_uid: UUID) -> Response:
         return Response(CallbackSerializer(find_callback(request, callback_uid)).data)
 
 
 class CallbackReplay(ApiView):
     """`POST /v1/runs/callbacks/{callback_uid}/replay`"""
+
+    operations: ClassVar = {
+        "POST": Operation(
+            id="replay_callback",
+            summary="Send a callback again",
+            description="A new callback with the same body and `callback_ref_uid`.",
+            status=201,
+            takes=NoBody,
+            answers=representations.Callback,
+            errors=[Conflict],
+            headers=["Location"],
+            is_idempotent=True,
+            links=links("callback_uid", "$response.body#/uid", "get_callback"),
+        )
+    }
 
     def post(self, request: Request, callback_uid: UUID) -> Response:
         read_strictly(request.data, NoBody, "a replay")
@@ -81,6 +112,19 @@ class CallbackReplay(ApiView):
 
 class BulkReplay(ApiView):
     """`POST /v1/runs/callbacks/replay`"""
+
+    operations: ClassVar = {
+        "POST": Operation(
+            id="replay_callbacks",
+            summary="Send failed callbacks again",
+            description="Those of a run (`run_uid`), or those made after a time (`created_after`): one of the two.",
+            status=202,
+            takes=BulkReplayBody,
+            needs_body=True,
+            answers=ReplayedCallbacks,
+            is_idempotent=True,
+        )
+    }
 
     def post(self, request: Request) -> Response:
         run_uid, created_after = read_bulk_replay_body(request.data)
@@ -108,6 +152,15 @@ def _answer(first: FirstAnswer) -> Response:
 class ReceiverList(ListView):
     """`GET /v1/callback-receivers`"""
 
+    operations: ClassVar = {
+        "GET": Operation(
+            id="list_receivers",
+            summary="List receivers",
+            description="Where callbacks go, by origin, and how each receiver fares.",
+            answers=list[representations.Receiver],
+            is_paged=True,
+        )
+    }
     sort_fields: ClassVar = {"origin": "origin"}
     default_sort = ("origin",)
 
@@ -122,6 +175,17 @@ class ReceiverList(ListView):
 class ReceiverTest(ApiView):
     """`POST /v1/callback-receivers/test`: the attempt, whatever came of it."""
 
+    operations: ClassVar = {
+        "POST": Operation(
+            id="test_receiver",
+            summary="Send a test",
+            description="One signed callback that tells of no run. Answers what came of it: it is not tried again.",
+            takes=TrialBody,
+            needs_body=True,
+            answers=Attempt,
+        )
+    }
+
     def post(self, request: Request) -> Response:
         asked = read_strictly(request.data, TrialBody, "a test")
         destination = destinations.check(asked.url, asked.headers, field="")
@@ -132,6 +196,14 @@ class ReceiverTest(ApiView):
 class WebhookSecret(ApiView):
     """`GET /v1/webhook-secret`"""
 
+    operations: ClassVar = {
+        "GET": Operation(
+            id="get_webhook_secret",
+            summary="Get the webhook secret",
+            description="What callbacks are signed with, by the Standard Webhooks specification. For administrators.",
+            answers=WebhookSecrets,
+        )
+    }
     read_scope = Scope.MANAGE
 
     def get(self, request: Request) -> Response:
@@ -141,6 +213,16 @@ class WebhookSecret(ApiView):
 class WebhookSecretRotate(ApiView):
     """`POST /v1/webhook-secret/rotate`"""
 
+    operations: ClassVar = {
+        "POST": Operation(
+            id="rotate_webhook_secret",
+            summary="Make a new webhook secret",
+            description="Callbacks are signed with the old one too for 24 hours.",
+            takes=RotationBody,
+            answers=WebhookSecrets,
+            errors=[Conflict],
+        )
+    }
     write_scope = Scope.MANAGE
 
     def post(self, request: Request) -> Response:

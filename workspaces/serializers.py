@@ -11,10 +11,11 @@ from rest_framework import serializers
 
 from rest.errors import BadInput
 from rest.strict import StrictBody, Time, Uid, read_strictly
-from workspaces import keys, quotas
+from workspaces import keys, quotas, representations
 from workspaces.authentication import caller_of
 from workspaces.issuing import KeyRequest
 from workspaces.models import ApiKey, Membership, Role, Workspace
+from workspaces.representations import Member
 
 MAX_DAYS = 36_500
 REQUEST_LIMITS = {
@@ -72,7 +73,7 @@ def _expiry(read: ApiKeyBody, now: datetime) -> datetime | None:
 class WorkspaceSerializer(serializers.BaseSerializer[Workspace]):
     """The caller's workspace: what it may, and what it holds of it now. A limit of null is none."""
 
-    def to_representation(self, workspace: Workspace) -> dict[str, Any]:
+    def to_representation(self, workspace: Workspace) -> representations.Workspace:
         standings = quotas.report(workspace)
         return {
             "uid": workspace.uid,
@@ -91,7 +92,7 @@ class WorkspaceSerializer(serializers.BaseSerializer[Workspace]):
 class MemberSerializer(serializers.BaseSerializer[Membership]):
     """A user in the workspace. `uid` names the membership, `user_uid` the user, as runs and keys do."""
 
-    def to_representation(self, membership: Membership) -> dict[str, Any]:
+    def to_representation(self, membership: Membership) -> Member:
         return {
             "uid": membership.uid,
             "user_uid": membership.user.uid,
@@ -106,7 +107,7 @@ class MemberSerializer(serializers.BaseSerializer[Membership]):
 class ApiKeySerializer(serializers.BaseSerializer[ApiKey]):
     """A key without itself. `role` is the one in force: the lower of the key's and its member's."""
 
-    def to_representation(self, row: ApiKey) -> dict[str, Any]:
+    def to_representation(self, row: ApiKey) -> representations.ApiKey:
         return {
             "uid": row.uid,
             "name": row.name,

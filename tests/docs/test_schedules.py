@@ -18,7 +18,7 @@ from schedules.clock_changes import changes
 from schedules.due_times import Timing, due_times
 from schedules.filters import ScheduleFilters
 from schedules.models import Fire, FireKind, Schedule
-from schedules.serializers import ChangesBody, ScheduleBody
+from schedules.serializers import ScheduleBody, ScheduleChangesBody
 from schedules.views import ScheduleList
 from schedules.zones import find
 from tests.docs import markdown
@@ -143,7 +143,7 @@ def test_the_picture_of_catching_up(double: None, catch_up: str) -> None:
 
 def test_every_field_is_named() -> None:
     assert set(ScheduleBody.model_fields) <= set(NAMES.findall(SECTIONS["Making one"]))
-    assert set(ChangesBody.model_fields) <= set(NAMES.findall(SECTIONS["Changing it"]))
+    assert set(ScheduleChangesBody.model_fields) <= set(NAMES.findall(SECTIONS["Changing it"]))
     assert set(ScheduleFilters.parameters()) | set(ScheduleList.sort_fields) <= set(
         NAMES.findall(SECTIONS["What became of it"])
     )

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from rest.filters import After, AnyChoice, AnyTag, AnyText, AnyUuid, Before, FilterSet
 from rest.json import JSONRenderer, RawJSON
+from rest.operations import text
 from rest.views import ApiView, ListView
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
@@ -50,7 +51,7 @@ class Open:
 class Things(Open, ListView):
     filters = ThingFilters
     sort_fields: ClassVar[dict[str, str]] = {"created_at": "created_at", "status": "status"}
-    query_parameters = frozenset({"extra"})
+    query_parameters: ClassVar = {"extra": text()}
 
     def get_queryset(self) -> Any:
         return Thing.objects.all()

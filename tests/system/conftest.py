@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import chaos
+from tests.system import chaos, fuzzing
 from tests.system.collector import Collector
 from tests.system.installation import Client, Installation, until
 
 Make = Callable[[Path], Installation]
 Ground = Callable[[str, Make], Installation]
-INSTALLATIONS = ("pair", "shared", "narrow", "deploying", "web_only")
+INSTALLATIONS = ("pair", "shared", "narrow", "deploying", "web_only", "described")
 """The fixtures that stand on the ground, in the order in which their tests are begun: the longest first."""
 
 
@@ -135,6 +135,12 @@ def _deploying(folder: Path) -> Installation:
         installation.start(f"previous-{like}")
         until(lambda like=like: " ready." in installation.log(f"previous-{like}").read_text(), installation.logs)
     return installation
+
+
+@pytest.fixture
+def described(ground: Ground) -> Installation:
+    """An installation with the actions that its committed OpenAPI document describes, and no others."""
+    return ground("described", lambda folder: Installation(folder, environment=fuzzing.ENVIRONMENT))
 
 
 @pytest.fixture

@@ -47,11 +47,11 @@ def run(body: bytes, connection: psycopg.Connection[Any]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     parsed: dict[str, Any] = _timed(seconds, "parse", lambda: from_json(body))
     lines = _timed(seconds, "dump", lambda: [to_json(one) for one in parsed["inputs"]])
-    packed = _timed(seconds, "pack", lambda: _packed(lines))
-    _timed(seconds, "store", lambda: _store(connection, "floor_input", packed))
+    packed = _timed(seconds, "pack", lambda: packed(lines))
+    _timed(seconds, "store", lambda: store(connection, "floor_input", packed))
     stored = _timed(seconds, "read", lambda: connection.execute("SELECT lines FROM floor_input ORDER BY id").fetchall())
     results = _timed(seconds, "execute", lambda: [_executed(lines) for (lines,) in stored])
-    _timed(seconds, "record", lambda: _store(connection, "floor_result", results))
+    _timed(seconds, "record", lambda: store(connection, "floor_result", results))
     return seconds | {"sum": sum(seconds.values())}
 
 
@@ -62,7 +62,7 @@ def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Any]) -> An
     return made
 
 
-def _packed(lines: list[bytes]) -> list[bytes]:
+def packed(lines: list[bytes]) -> list[bytes]:
     return [isal_zlib.compress(b"\n".join(lines[first : first + CHUNK]), 1) for first in range(0, len(lines), CHUNK)]
 
 
@@ -72,7 +72,7 @@ def _executed(packed: bytes) -> bytes:
     )
 
 
-def _store(connection: psycopg.Connection[Any], table: str, rows: list[bytes]) -> None:
+def store(connection: psycopg.Connection[Any], table: str, rows: list[bytes]) -> None:
     with (
         connection.transaction(),
         connection.cursor() as cursor,

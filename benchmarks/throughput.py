@@ -30,7 +30,7 @@ from devstack.processes import end_with_parent
 from devstack.temporary import TemporaryServers
 
 INPUTS = 100_000
-OF_PEERS = 2_000
+OF_PEERS = 1_000
 ROUNDS = 3
 OURS, OURS_LARGE, FLOOR = "Runyard", "Runyard, batch_size 1,000", "the floor"
 PER_INPUT = "Celery, a task each, results in Redis"

@@ -68,7 +68,7 @@ ROUTES: dict[str, dict[str, str]] = {
 }
 """The scope that each path and method asks for."""
 
-OPEN = {"healthz", "readyz", "metrics", "admin"}
+OPEN = {"healthz", "readyz", "metrics", "admin", "docs", "v1/openapi.json"}
 """What asks for no key and tells of no workspace. The pages below `admin/`: test_isolation_admin.py."""
 
 CALLS = [(path, method) for path, methods in ROUTES.items() for method in methods]

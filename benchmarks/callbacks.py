@@ -8,7 +8,6 @@ processor time that the workers spend on them.
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.report import Report
 from devstack.home import PROJECT
 from devstack.processes import end_with_parent
 from devstack.temporary import TemporaryServers
@@ -97,13 +97,12 @@ def _measure(membership: Membership, group: int) -> None:
             costs = called_back if calls_back else plain
             costs.append(_cost(membership, group, calls_back=calls_back))
         print(f"round {number + 1}: {_told(plain[-1])} without, {_told(called_back[-1])} with callback", flush=True)
-    for name in Cost._fields:
+    report = Report("callbacks")
+    for name, told in (("elapsed", "From the first claim to the end"), ("processor", "Of the workers' processors")):
         without, with_it = ([getattr(cost, name) for cost in costs] for costs in (plain, called_back))
-        ratios = sorted(ours / theirs for ours, theirs in zip(with_it, without, strict=True))
-        print(
-            f"{name}: median {statistics.median(without):.2f} s without, {statistics.median(with_it):.2f} s with;"
-            f" ratio of the sums {sum(with_it) / sum(without):.2f}, of each round {ratios[0]:.2f} to {ratios[-1]:.2f}"
-        )
+        report.say(f"{told}, a run of {INPUTS:,} inputs:")
+        report.compare({"without": without, "with a callback each": with_it}, unit="s", to="without")
+    report.write()
 
 
 def _cost(membership: Membership, group: int, *, calls_back: bool, inputs: int = INPUTS) -> Cost:

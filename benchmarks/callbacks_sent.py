@@ -1,4 +1,4 @@
-"""Callbacks sent to a receiver that takes 50 ms, beside plain urllib3 in as many threads, and beside the limit.
+"""Callbacks sent to a receiver that takes 50 ms, beside plain urllib3 and requests, and the limit.
 
 The limit is what as many threads can do when nothing but the receiver takes time: threads/latency. A receiver may hold
 half of the sender's threads. Ours is the worker of `make run`: claims, signatures, durable records and all; the peer is
@@ -19,9 +19,12 @@ import urllib.request
 from collections.abc import Callable
 from uuid import uuid4
 
+import requests
 import urllib3
 
 from benchmarks.environment import free_port, installation, process
+from benchmarks.report import Report
+from benchmarks.rounds import interleave
 
 THREADS = 64  # RUNYARD_CALLBACK_THREADS
 HELD = THREADS // 2
@@ -30,6 +33,7 @@ LIMIT = HELD / LATENCY_MS * 1000
 CALLBACKS = 1_280  # of each in a round, a multiple of the threads; short, so that some rounds have the machine alone
 ROUNDS = 8
 GIVE_UP_S = 120
+PEERS = ("urllib3", "requests")
 BODY = b'{"callback_ref_uid":"%b","run":{"status":"RUNNING"},"input":{"n":1},"results":[{"text":"%b"}]}'
 
 
@@ -46,19 +50,20 @@ def main() -> None:
 
 
 def measure(url: str, send: Callable[[int], None]) -> None:
-    """Print what both send in a second, in turns."""
+    """Tell what each sends in a second, in turns."""
+    report = Report("callbacks_sent")
     _rate(url, send, 500)  # connections, threads and caches
-    ours: list[float] = []
-    peers: list[float] = []
-    for _ in range(ROUNDS):
-        ours.append(_rate(url, send, CALLBACKS))
-        peers.append(_rate(url, functools.partial(_send_by_peer, url), CALLBACKS))
-    print(f"{CALLBACKS} callbacks, {HELD} threads, {LATENCY_MS} ms: at most {LIMIT:.0f}/s")
-    for name, rates in (("Runyard", ours), ("urllib3", peers)):
-        best, middle = max(rates), statistics.median(rates)
-        print(f"  {name}: {best:.0f}/s at best, {best / LIMIT:.0%} of that; {middle:.0f}/s in the middle of {ROUNDS}")
-    middles = statistics.median(ours) / statistics.median(peers)
-    print(f"  ratio: {max(ours) / max(peers):.2f} at best, {middles:.2f} in the middle")
+    contestants = {"Runyard": lambda: _rate(url, send, CALLBACKS)}
+    for name in PEERS:
+        contestants[name] = functools.partial(_rate, url, functools.partial(_send_by_peer, url, name), CALLBACKS)
+    measured = interleave(contestants, rounds=ROUNDS)
+    report.say(
+        f"{CALLBACKS:,} callbacks to a receiver that takes {LATENCY_MS} ms, {HELD} threads: at most {LIMIT:.0f}/s, of"
+        f" which Runyard sends {max(measured['Runyard']) / LIMIT:.0%} at best and"
+        f" {statistics.median(measured['Runyard']) / LIMIT:.0%} in the middle of {ROUNDS} rounds."
+    )
+    report.compare(measured, unit="callbacks/s", to=PEERS[0])
+    report.write()
 
 
 def _rate(url: str, send: Callable[[int], None], count: int) -> float:
@@ -111,14 +116,19 @@ def _body() -> bytes:
     return BODY % (str(uuid4()).encode(), b"x" * 200)
 
 
-def _peer(url: str, count: int) -> None:
+def _peer(url: str, name: str, count: int) -> None:
     """POST so many bodies, from as many threads as the receiver may hold of ours, with nothing else to do."""
     pool = urllib3.PoolManager(maxsize=HELD, retries=False)
     headers = {"Content-Type": "application/json"}
 
     def work() -> None:
+        session = requests.Session()
         for _ in range(count // HELD):
-            if pool.request("POST", url, body=_body(), headers=headers, timeout=15.0).status != 200:
+            if name == "urllib3":
+                status = pool.request("POST", url, body=_body(), headers=headers, timeout=15.0).status
+            else:
+                status = session.post(url, data=_body(), headers=headers, timeout=15.0).status_code
+            if status != 200:
                 raise SystemExit("a wrong answer")
 
     threads = [threading.Thread(target=work) for _ in range(HELD)]
@@ -128,8 +138,8 @@ def _peer(url: str, count: int) -> None:
         thread.join()
 
 
-def _send_by_peer(url: str, count: int) -> None:
-    subprocess.run([sys.executable, "-m", "benchmarks.callbacks_sent", url, str(count)], check=True)
+def _send_by_peer(url: str, name: str, count: int) -> None:
+    subprocess.run([sys.executable, "-m", "benchmarks.callbacks_sent", url, name, str(count)], check=True)
 
 
 def _wait_for(url: str) -> None:
@@ -143,6 +153,6 @@ def _wait_for(url: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        _peer(sys.argv[1], int(sys.argv[2]))
+        _peer(sys.argv[1], sys.argv[2], int(sys.argv[3]))
     else:
         main()

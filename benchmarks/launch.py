@@ -39,7 +39,7 @@ def main() -> None:
     report = Report("launch")
     servers = TemporaryServers(durable=True)
     try:
-        with installation(RUNYARD_MAX_UNFINISHED_RUNS="100000") as running, _bare(servers) as bare:
+        with installation(RUNYARD_MAX_UNFINISHED_RUNS="100000") as running, bare_view(servers) as bare:
             _large(report, running, servers)
             _memory(report, running)
             _small(report, running, bare)
@@ -138,7 +138,7 @@ def _small(report: Report, running: Running, bare: int) -> None:
 
 
 @contextmanager
-def _bare(servers: TemporaryServers) -> Iterator[int]:
+def bare_view(servers: TemporaryServers) -> Iterator[int]:
     """Run the bare application with the web server's settings, and yield its port."""
     port = free_port()
     added = {**servers.environment, "PORT": str(port)}

@@ -8,12 +8,14 @@ rows anew.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.report import Report
 from devstack.temporary import TemporaryServers
 
 if TYPE_CHECKING:
@@ -70,19 +72,26 @@ def _set_up() -> Membership:
 def _measure(membership: Membership) -> None:
     from schedules import firing
 
-    _make_ours(membership, DUE, is_due=True)
-    ours = _cost(_fire_all)
-    print(f"{DUE:,} schedules due at once: {ours}, {ours.elapsed / DUE * 1_000:.2f} ms each", flush=True)
+    report = Report("schedules")
+    rows = []
+    empty = _cost(lambda: [firing.tick() for _ in range(IDLE_TICKS)])
+    rows.append(("a tick with nothing due, no schedules", f"{empty.elapsed / IDLE_TICKS * 1_000:.2f} ms"))
+    for due in (DUE // 10, DUE):
+        _make_ours(membership, due, is_due=True)
+        ours = _cost(functools.partial(_fire_all, due))
+        rows.append((f"{due:,} due at once", f"{ours}; {ours.elapsed / due * 1_000:.2f} ms each"))
+        _forget()
     _make_theirs()
     theirs = _cost(_send_all)
-    print(f"{THEIRS:,} periodic tasks due at once: {theirs}, {theirs.elapsed / THEIRS * 1_000:.2f} ms each", flush=True)
-    _make_ours(membership, IDLE - DUE, is_due=False)
+    told = f"{theirs}; {theirs.elapsed / THEIRS * 1_000:.2f} ms each"
+    rows.append((f"django-celery-beat, {THEIRS:,} periodic tasks due at once", told))
+    _make_ours(membership, IDLE, is_due=False)
     idle = _cost(lambda: [firing.tick() for _ in range(IDLE_TICKS)])
+    rows.append((f"a tick with {IDLE:,} idle", f"{idle.elapsed / IDLE_TICKS * 1_000:.2f} ms"))
     again = _cost(_read_all)
-    print(
-        f"{IDLE:,} idle: {idle.elapsed / IDLE_TICKS * 1_000:.1f} ms each tick;"
-        f" beat reads {THEIRS:,} rows anew in {again.elapsed * 1_000:,.0f} ms"
-    )
+    rows.append((f"django-celery-beat reads {THEIRS:,} rows anew after a change", f"{again.elapsed * 1_000:,.0f} ms"))
+    report.table(("what", "takes"), rows)
+    report.write()
 
 
 def _cost(do: Callable[[], Any]) -> Cost:
@@ -119,15 +128,22 @@ def _make_ours(membership: Membership, count: int, *, is_due: bool) -> None:
         cursor.execute("ANALYZE schedules_schedule")
 
 
-def _fire_all() -> None:
+def _fire_all(due: int) -> None:
     from schedules import firing
     from schedules.models import Fire, FireKind
 
     while firing.tick():
         pass
     fired = Fire.objects.filter(kind=FireKind.FIRED).count()
-    if fired != DUE:
-        raise SystemExit(f"{fired} of {DUE} were fired")
+    if fired != due:
+        raise SystemExit(f"{fired} of {due} were fired")
+
+
+def _forget() -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE schedules_schedule, runs_run CASCADE")
 
 
 # --- Theirs

@@ -36,7 +36,8 @@ Uid = Annotated[UUID, _read_by(uuid_value)]
 class StrictBody(BaseModel):
     """What comes in as it is: no field of another type or name.
 
-    `null_is_absent`: a field that may be left out may as well be null, but for those of `never_null`.
+    `null_is_absent`: a field that may be left out may as well be null, but for those of `never_null`. Without it what
+    is left out stays as it was.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
@@ -53,13 +54,10 @@ class StrictBody(BaseModel):
                 if name not in schema.get("required", ()) and name not in cls.never_null:
                     schema["properties"][name] = _nullable(field)
         for field in schema.get("properties", {}).values():
-            if field.get("default", True) in (
-                None,
-                "",
-                [],
-                {},
-            ):  # what absence means: clients stumble over it
-                del field["default"]
+            # Clients made from the document send the default of what is left out: a change would change that too.
+            # What is empty is what absence means, and they stumble over it.
+            if not cls.null_is_absent or field.get("default") in (None, "", [], {}):
+                field.pop("default", None)
         return told
 
 

@@ -27,6 +27,14 @@ class Paint(TypedDict):
     before: Annotated[str, OneOf(Colour)] | None
 
 
+class RepaintingBody(StrictBody):
+    """What to change."""
+
+    null_is_absent: ClassVar = False
+
+    colour: Literal["red", "blue"] = "red"
+
+
 class PaintBody(StrictBody):
     """What to paint."""
 
@@ -71,6 +79,12 @@ def test_a_body_says_where_null_is_as_good_as_nothing() -> None:
     assert body["properties"]["colour"]["anyOf"][1] == {"type": "null"}
     assert body["properties"]["colour"]["description"] == "In which colour."
     assert read_strictly({"what": "wall", "colour": None}, PaintBody, "paint").colour == "red"
+
+
+def test_what_a_change_leaves_out_has_no_default() -> None:
+    """A client made from the document would send it, and so change it."""
+    _, components = _told(RepaintingBody, direction="taken")
+    assert components["RepaintingBody"]["properties"]["colour"] == {"enum": ["red", "blue"], "type": "string"}
 
 
 def test_two_components_of_one_name_are_refused() -> None:

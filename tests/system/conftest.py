@@ -7,6 +7,7 @@ import pytest
 
 from tests.system import chaos, fuzzing
 from tests.system.collector import Collector
+from tests.system.guide import Guide
 from tests.system.installation import Client, Installation, until
 
 Make = Callable[[Path], Installation]
@@ -76,6 +77,18 @@ def shared(ground: Ground) -> Installation:
 def client(shared: Installation) -> Client:
     """A caller of the shared installation."""
     return shared.client
+
+
+@pytest.fixture(scope="module")
+def guide(ground: Ground, request: pytest.FixtureRequest) -> Guide:
+    """The hosted API's guide, in the shared installation, in a workspace for the tests of a file.
+
+    Mark these with `shared` too: the fixture of a file cannot ask for it, and by it tests are brought together.
+    """
+    installation = ground("shared", Installation)
+    workspace = request.module.__name__
+    key = installation.manage("create_key", "--workspace", workspace, "--email", "guide@example.com").stdout.strip()
+    return Guide(installation.client.url, key)
 
 
 @pytest.fixture

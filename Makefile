@@ -1,7 +1,7 @@
 # Relative paths only: the project may stand in a directory whose name has a space.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test chaos check lock clean
+.PHONY: help run demo test chaos check docs map lock clean
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 # Settings for tools that read them and open no connection.
@@ -36,6 +36,13 @@ check: .venv/.dev ## style, types and the import contract
 	.venv/bin/ruff format --check .
 	$(NO_SERVERS) .venv/bin/python -m mypy
 	.venv/bin/lint-imports
+
+docs: .venv/.dev ## the guides as a site, in .artifacts/site
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+map: .venv/.dev ## draw anew what the documents draw of the code
+	@.venv/bin/python -m docs.site.import_map
+	@$(NO_SERVERS) .venv/bin/python -m docs.site.lifecycle
 
 COMPILE = .venv/bin/uv pip compile pyproject.toml --no-header --annotation-style line -q -p 3.11 \
 	--no-emit-index-url --no-emit-find-links --generate-hashes

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import grimp
 
+from docs.site.marked import replaced
+
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = PROJECT / "ARCHITECTURE.md"
-BEGIN, END = "<!-- import map: made by `make map` -->\n", "<!-- end of the import map -->\n"
 NAME_WIDTH, CELL_WIDTH = 13, 5
 
 
@@ -56,14 +57,9 @@ def draw(layers: list[list[str]], modules: Counter[str], imports: Counter[tuple[
 
 def made() -> str:
     """Return ARCHITECTURE.md with the map of what is imported now."""
-    text = PAGE.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    if not after:
-        raise ValueError(f"{PAGE.name} has no place for the map: {BEGIN.strip()} ... {END.strip()}")
     found = layers()
     drawn = draw(found, *counts([room for layer in found for room in layer]))
-    return f"{before}{BEGIN}\n```text\n{drawn}```\n\n{END}{after}"
+    return replaced(PAGE.read_text(), "import map", f"```text\n{drawn}```\n")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Draws the lifecycle of a run from the table that decides it: `make map`, into docs/images/lifecycle.svg.
+"""Draws the lifecycle of a run from the table that decides it, and writes that down in docs/statuses.md: `make map`.
 
 Where things stand is said here by hand. What is drawn is `runs.lifecycle.TRANSITIONS`, each transition by exactly one
 arrow: where the table and the arrows differ, nothing is drawn, and the error says what to place.
@@ -12,7 +12,10 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-PICTURE = Path(__file__).resolve().parents[1] / "images" / "lifecycle.svg"
+from docs.site.marked import replaced
+
+DOCS = Path(__file__).resolve().parents[1]
+PICTURE, PAGE = DOCS / "images" / "lifecycle.svg", DOCS / "statuses.md"
 WIDTH, HEIGHT, BOX_HEIGHT, RADIUS = 780, 552, 44, 10
 
 BOXES = {
@@ -93,7 +96,8 @@ ARROWS = (
 
 STYLE = """
 svg.lifecycle{--ink:#1c2733;--quiet:#5b6b7a;--line:#8896a3;--paper:#fff;--ground:#f1f5f8;--main:#0b6aa8;
---page:#fff;--good:#1a7f4b;--mixed:#9a6b00;--bad:#b3342d;--stop:#6b4fa0;font:13px system-ui,-apple-system,"Segoe UI",sans-serif}
+--page:#fff;--good:#1a7f4b;--mixed:#9a6b00;--bad:#b3342d;--stop:#6b4fa0;
+font:13px system-ui,-apple-system,"Segoe UI",sans-serif}
 @media (prefers-color-scheme:dark){svg.lifecycle{--ink:#e6edf3;--quiet:#a3b1be;--line:#75838f;--paper:#161d26;
 --ground:#1d2732;--main:#7cc4f5;--page:#10161e;--good:#5fd39a;--mixed:#e3b553;--bad:#ff8f87;--stop:#c0a8f0}}
 [data-md-color-scheme=default] svg.lifecycle{--page:none;--ink:#1c2733;--quiet:#5b6b7a;--line:#8896a3;--paper:#fff;
@@ -144,8 +148,8 @@ def draw(table: dict[str, tuple[str, ...]]) -> str:
         raise ValueError(f"place in ARROWS: {sorted(meant - drawn)}; take away: {sorted(drawn - meant)}")
     told = " ".join(f"{one}: {', '.join(to) if to else 'nothing'}." for one, to in table.items())
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="lifecycle" viewBox="0 12 {WIDTH} {HEIGHT - 12}" role="img" '
-        'aria-labelledby="lifecycle-title lifecycle-told">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="lifecycle" viewBox="0 12 {WIDTH} {HEIGHT - 12}"',
+        'role="img" aria-labelledby="lifecycle-title lifecycle-told">',
         '<title id="lifecycle-title">The lifecycle of a run</title>',
         f'<desc id="lifecycle-told">What may follow what. {told}</desc>',
         f"<style>{STYLE}</style>",
@@ -214,13 +218,21 @@ def _label(label: Label) -> str:
     return f'<text class="{"said end" if label.is_before else "said"}" x="{label.x}" y="{label.y}">{label.text}</text>'
 
 
+def made(table: dict[str, tuple[str, ...]]) -> str:
+    """Return docs/statuses.md with the table."""
+    rows = (f"| `{one}` | {', '.join(f'`{to}`' for to in targets) or 'nothing'} |\n" for one, targets in table.items())
+    return replaced(PAGE.read_text(), "transitions", f"| from | to |\n| --- | --- |\n{''.join(rows)}")
+
+
 def main() -> None:
     import django
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     django.setup()
-    PICTURE.write_text(draw(transitions()))
-    print(f"{PICTURE} is the table's.")
+    table = transitions()
+    PICTURE.write_text(draw(table))
+    PAGE.write_text(made(table))
+    print(f"{PICTURE} and {PAGE} have the table of transitions.")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     here = page.file.src_uri
     source = next((file for file, uri in PAGES.items() if uri == here), f"docs/{here}")
     parts = FENCE.split(markdown)
-    parts[::2] = [LINK.sub(lambda link: _relinked(link, source, here), DRAWING.sub(_drawn, part)) for part in parts[::2]]
+    for at in range(0, len(parts), 2):
+        parts[at] = LINK.sub(lambda link: _relinked(link, source, here), DRAWING.sub(_drawn, parts[at]))
     return "".join(parts)
 
 

@@ -2,7 +2,7 @@
 
 The files are written to be read where they lie. So files beside docs/ become pages or texts of the site, links between
 files become links between pages, drawings are put into their pages, where they follow the reader's choice of light or
-dark, and `decisions/*` in the navigation stands for all of them.
+dark, the first page shows how the README begins, and `decisions/*` in the navigation stands for all of them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ TEXTS = ("Procfile", ".env.example", "LICENSE")
 
 FENCE = re.compile(r"(^ *```.*?^ *```$)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?\)")
+SECTION = re.compile(r"^<!-- README\.md: (.+) -->$", re.MULTILINE)
 DRAWING = re.compile(r"^!\[([^\]]*)\]\(([^)]+\.svg)\)$", re.MULTILINE)
 
 
@@ -58,10 +59,18 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Lead links between files of the project to pages of the site, and put drawings in their place."""
     here = page.file.src_uri
     source = next((file for file, uri in PAGES.items() if uri == here), f"docs/{here}")
-    parts = FENCE.split(markdown)
+    parts = FENCE.split(SECTION.sub(_section, markdown))
     for at in range(0, len(parts), 2):
         parts[at] = LINK.sub(lambda link: _relinked(link, source, here), DRAWING.sub(_drawn, parts[at]))
     return "".join(parts)
+
+
+def _section(place: re.Match[str]) -> str:
+    """A section of the README, heading and all, which the first page shows too."""
+    _, found, rest = (PROJECT / "README.md").read_text().partition(f"## {place[1]}\n")
+    if not found:
+        raise ValueError(f"README.md has no section {place[1]!r}")
+    return found + rest.partition("\n## ")[0]
 
 
 def _text(source: str) -> str:

@@ -20,7 +20,7 @@ class Block(NamedTuple):
 
 def files() -> list[Path]:
     """Return every Markdown file that is the project's own."""
-    found = [*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob("benchmarks/*.md")]
+    found = [*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")]
     return sorted(found)
 
 

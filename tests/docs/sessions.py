@@ -24,6 +24,7 @@ CHECKED = {
         "python": "tests/docs/test_callbacks_guide.py",
         "js": "tests/docs/test_callbacks_guide.py",
     },
+    "docs/moving-from-celery.md": {"python": "tests/docs/test_moving_from_celery.py"},
     "docs/schedules.md": {"text": "tests/docs/test_schedules.py"},
     "docs/writing-actions.md": {
         "json": "tests/actions/test_writing_actions.py",

@@ -50,6 +50,8 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         "RUNYARD_LIVE_CONCURRENCY": "1",
         "RUNYARD_WEB_PROCESSES": "1",
         "no_proxy": "localhost",
+        "API": f"http://localhost:{port}/v1",
+        "KEY_FILE": str(folder / ".runyard" / "api-key"),
     }
     screen = folder / "screen"
     with screen.open("wb") as out:
@@ -91,7 +93,6 @@ def test_a_session_works_as_printed(installation: Installation, page: Page) -> N
     session = subprocess.run(
         ["sh", "-eu"], input=script.replace("localhost:8000", f"localhost:{installation.port}"), cwd=folder,
         env=installation.environment | {
-            "API": f"http://localhost:{installation.port}/v1",
             "KEY": f"X-API-Key: {key}",
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         },

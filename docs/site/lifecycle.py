@@ -184,7 +184,7 @@ def _box(name: str, *, is_final: bool) -> str:
 
 def _arrow(arrow: Arrow) -> str:
     drawn = "".join(f'<path class="{arrow.kind}" d="{_rounded(one)}"/>' for one in (arrow.points, *arrow.stubs))
-    heads = [_head(*arrow.points[-2:], arrow.kind)]
+    heads = [_head(arrow.points[-2], arrow.points[-1], arrow.kind)]
     if arrow.is_both_ways:
         heads.append(_head(arrow.points[1], arrow.points[0], arrow.kind))
     return drawn + "".join(heads)

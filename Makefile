@@ -1,7 +1,7 @@
 # Relative paths only: the project may stand in a directory whose name has a space.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run demo test chaos bench fuzz openapi baseline check lock audit clean
+.PHONY: help run demo test chaos bench fuzz openapi baseline docs map check lock audit clean
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 # Settings for tools that read them and open no connection.
@@ -48,6 +48,13 @@ openapi: .venv/.dev ## write docs/openapi.json anew, the OpenAPI document of wha
 
 baseline: openapi ## at a release: later documents may break no client of this one
 	@cp docs/openapi.json docs/openapi-baseline.json
+
+docs: .venv/.dev ## the guides as a site, in .artifacts/site
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
+
+map: .venv/.dev ## draw anew what the documents draw of the code
+	@.venv/bin/python -m docs.site.import_map
+	@$(NO_SERVERS) .venv/bin/python -m docs.site.lifecycle
 
 COMPILE = .venv/bin/uv pip compile pyproject.toml --no-header --annotation-style line -q -p 3.11 \
 	--no-emit-index-url --no-emit-find-links --generate-hashes

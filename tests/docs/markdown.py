@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.*?) *$", re.MULTILINE)
 
@@ -24,8 +25,8 @@ def files() -> list[Path]:
 
 
 def blocks(text: str) -> list[Block]:
-    """Return the fenced blocks, in order."""
-    return [Block(*match) for match in FENCE.findall(text)]
+    """Return the fenced blocks, in order, those in lists too."""
+    return [Block(language, textwrap.dedent(found)) for _, language, found in FENCE.findall(text)]
 
 
 def prose(text: str) -> str:

@@ -50,10 +50,6 @@ def fields(schema: dict[str, Any]) -> dict[str, Any]:
     return {name: told for name, told in schema["properties"].items() if name != "max_results"}
 
 
-def test_lines_are_short_but_in_tables() -> None:
-    assert [line for line in TEXT.splitlines() if len(line) > 120 and not line.startswith("|")] == []
-
-
 def test_every_built_in_action_has_a_section() -> None:
     assert set(SECTIONS) == set(builtin())
 

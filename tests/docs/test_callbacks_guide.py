@@ -213,12 +213,3 @@ def test_its_bodies_are_those_that_are_sent(check_isbn: None, per: str) -> None:
     assert list(api.get("/v1/runs/callbacks").json()[0]) == list(listed)
     assert list(api.get("/v1/callback-receivers").json()[0]) == list(receivers[0])
     assert {tuple(attempt) for attempt in listed["attempts"]} == {tuple(an_attempt().shown())}
-
-
-@pytest.mark.parametrize("script", blocks("sh"))
-def test_its_shell_is_shell(script: str) -> None:
-    subprocess.run(["sh", "-n"], input=script, text=True, check=True, timeout=10)
-
-
-def test_lines_are_short_but_in_tables() -> None:
-    assert [line for line in TEXT.splitlines() if len(line) > 120 and not line.startswith("|")] == []

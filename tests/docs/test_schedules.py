@@ -51,10 +51,6 @@ def picture(section: str) -> dict[str, list[str]]:
     return {line[0]: line[1:] for line in lines if line[0] != "run" or line[1] != "of"}
 
 
-def test_lines_are_short_but_in_tables() -> None:
-    assert [line for line in TEXT.splitlines() if len(line) > 120 and not line.startswith("|")] == []
-
-
 # --- Nights ---------------------------------------------------------------------------------------------------
 
 NIGHTS = rows("Time zones, and the two nights")

@@ -24,7 +24,9 @@ CHECKED = {
         "python": "tests/docs/test_callbacks_guide.py",
         "js": "tests/docs/test_callbacks_guide.py",
     },
+    "docs/clients.md": dict.fromkeys(("sh", "python", "text", "ts"), "tests/system/test_clients.py"),
     "docs/moving-from-celery.md": {"python": "tests/docs/test_moving_from_celery.py"},
+    "docs/operations.md": {"sh": "tests/system/test_operations.py"},
     "docs/schedules.md": {"text": "tests/docs/test_schedules.py"},
     "docs/writing-actions.md": {
         "json": "tests/actions/test_writing_actions.py",
@@ -32,7 +34,7 @@ CHECKED = {
         "text": "tests/actions/test_writing_actions.py",
     },
 }
-"""Blocks that a test of their own checks, by page and language. Its shell runs all the same."""
+"""Blocks that a test of their own checks, by page and language. Shell that is not named runs all the same."""
 
 NOT_RUN = {
     ("README.md", "make demo"): "tests/system and the installation of these sessions start what it starts",
@@ -42,6 +44,19 @@ NOT_RUN = {
     ("docs/builtin-actions.md", "curl -s localhost:8000/v1/actions/http-request/live"): "calls the internet",
     ("docs/builtin-actions.md", "curl -s localhost:8000/v1/actions/extract-links/live"): "calls the internet",
     ("docs/callbacks.md", "ALTER ROLE runyard"): "changes a production server's role; the embedded one logs nothing",
+    ("docs/observability.md", "scrape_configs:"): "for Prometheus; the rules in deploy/ are checked by promtool",
+    (
+        "docs/observability.md",
+        '{"event": "run_launched"',
+    ): "a line of a log; tests/system/test_observability.py reads them",
+    (
+        "docs/observability.md",
+        "pip install '.[tracing]'",
+    ): "needs a collector; tests/system/test_observability.py has one",
+    ("docs/operations.md", "umask 077"): "needs a container engine",
+    ("docs/operations.md", "FROM runyard"): "needs a container engine",
+    ("docs/operations.md", "useradd --system"): "makes users and units of a machine",
+    ("docs/operations.md", "docker compose build"): "needs a container engine",
     ("docs/reliability.md", "requests.post(url"): "a line out of an action",
     ("docs/examples/README.md", "apt-cache dumpavail"): "needs Debian's package lists, and its result is here",
     ("docs/examples/README.md", "import hashlib"): "what the line above runs",
@@ -79,7 +94,7 @@ class Page(NamedTuple):
 
     def _steps(self) -> Iterator[tuple[Step, list[Block]]]:
         for block, after in zip(self.blocks, [*self.blocks[1:], Block("", "")], strict=True):
-            if block.language != "sh" or self.is_set_aside(block):
+            if block.language != "sh" or self.is_set_aside(block) or self.is_checked_elsewhere(block):
                 continue
             is_answer = after.language in ANSWERS and not (self.is_set_aside(after) or self.is_checked_elsewhere(after))
             yield Step(block.text, after.text if is_answer else None), [block, after] if is_answer else [block]

@@ -33,7 +33,8 @@ async def echo(number: int, input: dict[str, Any]) -> None:
 def submit(inputs: Sequence[dict[str, Any]]) -> list[Any]:
     """Queue a job for each input in batches, and return all results."""
     with psycopg.connect(URL, autocommit=True) as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS peer_result (number int, result json)")
+        while not _is_there(connection):  # its worker makes the tables
+            time.sleep(0.1)
         connection.execute("TRUNCATE peer_result")
         asyncio.run(_defer(inputs))
         give_up_at = time.monotonic() + 120
@@ -60,9 +61,14 @@ def make_tables() -> None:
     """Make what the workers need, where it is not there."""
     with psycopg.connect(URL, autocommit=True) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS peer_result (number int, result json)")
-        found = connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()
-    if not (found and found[0]):
+        is_there = _is_there(connection)
+    if not is_there:
         asyncio.run(_make_schema())
+
+
+def _is_there(connection: psycopg.Connection[Any]) -> bool:
+    found = connection.execute("SELECT to_regclass('procrastinate_jobs')").fetchone()
+    return bool(found and found[0])
 
 
 async def _make_schema() -> None:

@@ -1,6 +1,7 @@
 """What the pages print, as something to run: shell sessions with their answers, and the files that they need.
 
-- `sh` blocks of a page are one session, in order. A `text` or `json` block right behind one is what it answers.
+- `sh` blocks of a page that `SESSIONS` names are one session, in order. A `text` or `json` block right behind one is
+  what it answers.
 - A `python` block whose first line is `# name.py` is that file; blocks of one name are one file. A module of actions
   (`..._actions.py`) is loaded by the installation.
 - Whatever is neither is named in `CHECKED`, with the test that checks it, or in `NOT_RUN`, with the reason.
@@ -15,6 +16,21 @@ from typing import NamedTuple
 
 from tests.docs import markdown
 from tests.docs.markdown import Block
+
+SESSIONS = {
+    "README.md",
+    "docs/api.md",
+    "docs/async.md",
+    "docs/builtin-actions.md",
+    "docs/callbacks.md",
+    "docs/live.md",
+    "docs/moving-from-celery.md",
+    "docs/moving-from-the-hosted-api.md",
+    "docs/quickstart.md",
+    "docs/schedules.md",
+    "docs/writing-actions.md",
+}
+"""Pages whose shell is run on this machine. A page that is not named has nothing of it run unasked."""
 
 CHECKED = {
     "ARCHITECTURE.md": {"text": "tests/docs/test_drawings.py"},
@@ -94,7 +110,8 @@ class Page(NamedTuple):
 
     def _steps(self) -> Iterator[tuple[Step, list[Block]]]:
         for block, after in zip(self.blocks, [*self.blocks[1:], Block("", "")], strict=True):
-            if block.language != "sh" or self.is_set_aside(block) or self.is_checked_elsewhere(block):
+            is_other = block.language != "sh" or self.is_set_aside(block) or self.is_checked_elsewhere(block)
+            if self.name not in SESSIONS or is_other:
                 continue
             is_answer = after.language in ANSWERS and not (self.is_set_aside(after) or self.is_checked_elsewhere(after))
             yield Step(block.text, after.text if is_answer else None), [block, after] if is_answer else [block]

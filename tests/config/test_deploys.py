@@ -222,6 +222,7 @@ def test_requests_are_told_to_come_again_until_it_is_migrated(previous_database:
         "runs.0007_callbacks",
         "runs.0008_kept_inputs",
         "runs.0009_recent_results",
+        "runs.0010_lists",
         "schedules.0001_schedules",
     ]
 

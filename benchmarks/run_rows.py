@@ -34,7 +34,7 @@ TAGS: Skew = (
 )
 SCHEDULES, SCHEDULED = 40, 0.1
 EVERY = timedelta(seconds=3)
-INPUT_SETS = 100  # runs of one set of inputs, as those of a schedule have
+INPUT_SETS = 100
 
 _RUNS = """
 INSERT INTO runs_run (id, uid, workspace_id, user_id, action_id, action_name, execution_mode, status, last_error, name,
@@ -47,8 +47,8 @@ SELECT n,
     workspace, {user}, {action_id}, {action}, CASE WHEN workspace = %(live_only)s THEN 'LIVE' ELSE {mode} END, status,
     CASE WHEN status IN ('FAILED', 'INVALID') THEN json_build_object('label', 'ODD', 'message', 'It is odd.') END,
     'Run ' || n %% 500, {tags}::varchar[], '{{}}', '', n / %(input_sets)s + 1, 100,
-    CASE WHEN schedule < %(scheduled)s
-         THEN ('00000000-0000-7000-8000-' || lpad((power(schedule / %(scheduled)s, 3) * %(schedules)s)::int::text, 12, '0'))::uuid END,
+    CASE WHEN schedule < %(scheduled)s THEN ('00000000-0000-7000-8000-'
+        || lpad((power(schedule / %(scheduled)s, 3) * %(schedules)s)::int::text, 12, '0'))::uuid END,
     '', CASE WHEN status <> 'INVALID' AND NOT waits THEN at + waited END,
     CASE WHEN status <> 'STOPPED' AND NOT waits THEN at + waited + took END,
     at, CASE WHEN waits THEN at ELSE at + waited + took END
@@ -72,7 +72,8 @@ SELECT id, 0, 0, 1, 0, 1, 0, 0, 1, 0 FROM runs_run WHERE id BETWEEN %(first)s AN
 _INPUT_SETS = """
 INSERT INTO runs_inputset (id, workspace_id, input_count, invalid_count, stored_bytes, created_at)
 OVERRIDING SYSTEM VALUE
-SELECT n, %(workspace)s, 1, 0, 100, now() FROM generate_series(%(first)s / %(input_sets)s + 1, %(to)s / %(input_sets)s + 1) AS n
+SELECT n, %(workspace)s, 1, 0, 100, now()
+  FROM generate_series(%(first)s / %(input_sets)s + 1, %(to)s / %(input_sets)s + 1) AS n
 ON CONFLICT DO NOTHING
 """
 
@@ -107,15 +108,18 @@ def make_cast() -> Cast:
     )  # fmt: skip
 
 
-def grow(cast: Cast, to: int, *, last: int, now: datetime | None = None) -> None:
-    """Add runs until there are `to`, of which the `last`th would be made now. Indexes are taken off and built after."""
+def grow(cast: Cast, to: int, *, last: int, every: timedelta = EVERY, input_sets: int = INPUT_SETS) -> None:
+    """Add runs until there are `to`, of which the `last`th would be made now. Indexes are taken off and built after.
+
+    Each set of inputs is that of `input_sets` runs, as those of a schedule have it.
+    """
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT COALESCE(max(id), 0) FROM runs_run")
         values = {
-            "first": cursor.fetchone()[0] + 1, "to": to, "last": last, "now": now or datetime.now(UTC), "every": EVERY,
-            "live_only": cast.workspace_ids[2], "workspace": cast.workspace_ids[0], "input_sets": INPUT_SETS,
+            "first": cursor.fetchone()[0] + 1, "to": to, "last": last, "now": datetime.now(UTC), "every": every,
+            "live_only": cast.workspace_ids[2], "workspace": cast.workspace_ids[0], "input_sets": input_sets,
             "schedules": SCHEDULES, "scheduled": SCHEDULED,
         }  # fmt: skip
         # The checks of foreign keys take longer than all the rest.
@@ -126,7 +130,8 @@ def grow(cast: Cast, to: int, *, last: int, now: datetime | None = None) -> None
         cursor.execute(_PROGRESS, values)
         for index in indexes:
             cursor.execute(index)
-        cursor.execute("SELECT setval(pg_get_serial_sequence('runs_run', 'id'), (SELECT max(id) FROM runs_run))")
+        for table in ("runs_run", "runs_inputset"):
+            cursor.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), (SELECT max(id) FROM {table}))")
         cursor.execute("SET session_replication_role = origin; RESET maintenance_work_mem")
     settle()
 

@@ -84,7 +84,7 @@ class AnyUuid(_AnyOf):
 
 
 class AnyUidOf(_AnyOf):
-    """`AnyUidOf("user")`: uids of what a foreign key refers to; a malformed one is refused, a foreign one matches nothing.
+    """`AnyUidOf("user")`: uids of what a foreign key refers to, with the habits of `AnyUuid`.
 
     They are looked up first: by the keys that the rows hold PostgreSQL knows how many it will find, and through a join
     only how many on average.

@@ -48,8 +48,8 @@ def main(runs: int = RUNS) -> None:
                 middle[case.name].append(caller.times(case, sort, deep=True))
         report.say(
             "Server time of `GET /v1/runs` in milliseconds, in a workspace with 96 % of all runs: the first page of 10,"
-            " and a page by cursor from the middle, each the best of 9 calls. *total* is what `X-Pagination-Total` takes of it, *page* the"
-            f" statement that reads the page, both at {runs:,} runs."
+            " and a page by cursor from the middle, each the best of 9 calls. *total* is what `X-Pagination-Total`"
+            f" takes of it, *page* the statement that reads the page, both at {runs:,} runs."
         )
         report.table(("", *_heads(sizes)), [_row(name, first[name], middle[name]) for name in first])
         for seldom in (False, True):
@@ -87,20 +87,23 @@ def _ms(value: float) -> str:
 
 
 def _combinations(report: Report, caller: Caller, found: list[Case], *, seldom: bool) -> None:
-    rows, slow = [], dict[tuple[str, str], list[float]]()
+    rows, slow = [], dict[tuple[str, str], list[tuple[float, str]]]()
     for case in found:
         times = [caller.times(case, sort, repeats=2) for sort in SORTS]
         rows.append([case.name, *(_ms(one.view) for one in times)])
         for sort, taken in zip(SORTS, times, strict=True):
             if taken.view > SLOW_MS:
-                slow.setdefault(_reason(caller, case, sort, taken), []).append(taken.view)
+                why = _reason(caller, case, sort, taken)
+                slow.setdefault(why, []).append((taken.view, f"{case.name}, `{sort}`"))
     kind = "few" if seldom else "many"
     report.say(f"Pairs of filters, each with a value that {kind} runs have, in every order, first page, milliseconds:")
     report.table(("filters", *(f"`{sort}`" for sort in SORTS)), rows)
     if slow:
         report.say(f"Those over {SLOW_MS} ms, by the statement that takes the time and what it does:")
-        told = [(why, mend, len(taken), _ms(max(taken))) for (why, mend), taken in sorted(slow.items())]
-        report.table(("why", "what would mend it", "how many", "slowest"), told)
+        told = [
+            (why, mend, max(taken)[1], len(taken), _ms(max(taken)[0])) for (why, mend), taken in sorted(slow.items())
+        ]
+        report.table(("why", "what would mend it", "the slowest", "how many", "slowest"), told)
 
 
 def _reason(caller: Caller, case: Case, sort: str, taken: Times) -> tuple[str, str]:

@@ -85,6 +85,24 @@ class AnyUuid(_AnyOf):
         super().__init__(field_name, uuid_value, UID)
 
 
+class AnyUidOf(_AnyOf):
+    """`AnyUidOf("user")`: uids of what a foreign key refers to, with the habits of `AnyUuid`.
+
+    They are looked up first: by the keys that the rows hold PostgreSQL knows how many it will find, and through a join
+    only how many on average.
+    """
+
+    def __init__(self, field_name: str) -> None:
+        super().__init__(field_name, uuid_value, UID)
+
+    def filter(self, qs: QuerySet[Any], value: list[Any]) -> QuerySet[Any]:
+        if not value:
+            return qs
+        referred: Any = qs.model._meta.get_field(self.field_name).related_model
+        keys = referred.objects.filter(uid__in=value).values_list("pk", flat=True)
+        return qs.filter(**{f"{self.field_name}__in": list(keys)})
+
+
 class AnyText(_AnyOf):
     """`AnyText("action_name", max_length=100)`: exact texts, case and all."""
 

@@ -13,6 +13,7 @@ from rest.query import BadValue, Query, bad_parameter, split_values
 
 MAX_SORT_FIELDS = 10
 PARAMETER = "sort"
+TIE_BREAK = ("id",)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,11 @@ def sort_parameter(allowed: Mapping[str, str]) -> Parameter:
 
 
 def read_sort(
-    query: Query, allowed: Mapping[str, str], *, default: Sequence[str] = ("-created_at",), tie_break: str = "id"
+    query: Query,
+    allowed: Mapping[str, str],
+    *,
+    default: Sequence[str] = ("-created_at",),
+    tie_break: Sequence[str] = TIE_BREAK,
 ) -> list[SortKey]:
     """Return the order a query asks for, ending in the tie-break, so that it is total.
 
@@ -63,11 +68,11 @@ def read_sort(
     return with_tie_break(list(keys.values()) or [_key(text) for text in default], tie_break)
 
 
-def with_tie_break(keys: Sequence[SortKey], field: str = "id") -> list[SortKey]:
+def with_tie_break(keys: Sequence[SortKey], fields: Sequence[str] = TIE_BREAK) -> list[SortKey]:
     """Return the keys with creation order after them, in the last one's direction."""
-    if any(key.field == field for key in keys):
-        return list(keys)
-    return [*keys, SortKey(field, keys[-1].descending if keys else False)]
+    descending = keys[-1].descending if keys else False
+    known = {key.field for key in keys}
+    return [*keys, *(SortKey(field, descending) for field in fields if field not in known)]
 
 
 def _key(text: str) -> SortKey:

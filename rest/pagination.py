@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.core.exceptions import FieldDoesNotExist
-from django.db.models import F, Func, Model, Q, QuerySet, Value
+from django.db.models import F, Func, Model, OrderBy, Q, QuerySet, Value
 from django.db.models.fields import BooleanField
 from django.db.models.lookups import GreaterThan, LessThan
 from django.utils.encoding import escape_uri_path
@@ -32,6 +32,7 @@ from rest.query import Query, bad_parameter
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 MAX_OFFSET = 1_000_000
 COUNTED_UP_TO = 10_000
+FEW = 1_000
 PARAMETERS = frozenset({"limit", "offset", "cursor"})
 
 
@@ -144,7 +145,7 @@ class ListPagination(BasePagination):
 def _by_offset(
     request: Any, queryset: QuerySet[Any], keys: Sequence[SortKey], limit: int, offset: int, total: int
 ) -> Page:
-    rows = list(queryset.order_by(*map(str, keys))[offset : offset + limit + 1])
+    rows = _read(queryset, keys, slice(offset, offset + limit + 1), total)
     more, rows = len(rows) > limit, rows[:limit]
     following, preceding = offset_links(limit, offset, more=more)
     if more and following is None:  # past the last offset there is, a cursor leads on
@@ -159,7 +160,7 @@ def _by_cursor(request: Any, queryset: QuerySet[Any], keys: Sequence[SortKey], p
         kept = read_cursor(scope, page.cursor)
         position, offset, backward = kept["at"], kept["offset"], kept["back"]
     walked = [key.reversed() for key in keys] if backward else list(keys)
-    rows = _rows_after(queryset, walked, position, limit + 1)
+    rows = _rows_after(queryset, walked, position, limit + 1, total)
     more, rows = len(rows) > limit, rows[:limit]
     if backward:
         rows.reverse()
@@ -190,17 +191,51 @@ def _value(row: Any, field: str) -> Any:
 
 
 def _rows_after(
-    queryset: QuerySet[Any], keys: Sequence[SortKey], position: Sequence[Any] | None, wanted: int
+    queryset: QuerySet[Any], keys: Sequence[SortKey], position: Sequence[Any] | None, wanted: int, total: int
 ) -> list[Any]:
-    ordered = queryset.order_by(*map(str, keys))
     if position is None:
-        return list(ordered[:wanted])
+        return _read(queryset, keys, slice(wanted), total)
     rows: list[Any] = []
     for stretch in _ranges_after(queryset.model, keys, position):
-        rows.extend(ordered.filter(stretch)[: wanted - len(rows)])
+        rows += _read(_narrowed(queryset, stretch), keys, slice(wanted - len(rows)), total)
         if len(rows) == wanted:
             break
     return rows
+
+
+def _narrowed(queryset: QuerySet[Any], stretch: Any) -> QuerySet[Any]:
+    """Return the rows of a range. Its condition stands before those of the filters.
+
+    Of two that bound the same column PostgreSQL begins to read an index at the first: after `created_before` it would
+    read all there is from there to the page.
+    """
+    narrowed = queryset.filter(stretch)
+    conditions, known = narrowed.query.where.children, len(queryset.query.where.children)
+    narrowed.query.where.children = conditions[known:] + conditions[:known]
+    return narrowed
+
+
+def _read(queryset: QuerySet[Any], keys: Sequence[SortKey], part: slice, total: int) -> list[Any]:
+    """Read a part of a list of `total` rows.
+
+    PostgreSQL may take the filters of a short list for less strict than they are, and then reads all that there is in
+    the order asked for, waiting for a page to fill. So the rows of a short one are found first and sorted then.
+    """
+    ordered = queryset.order_by(*map(str, keys))
+    if not total:
+        return []
+    if total <= FEW:
+        first, *others = keys
+        sorted_by = _without_index(queryset.model, first)
+        found = queryset.order_by(sorted_by, *map(str, others)).values("pk")[part]
+        return list(ordered.filter(pk__in=found))
+    return list(ordered[part])
+
+
+def _without_index(model: type[Model], key: SortKey) -> OrderBy:
+    """Return a key as an expression that sorts alike, but that no index is sorted by."""
+    value = Func(F(key.field), template="(ARRAY[%(expressions)s])[1]", output_field=_field(model, key.field))
+    return OrderBy(value, descending=key.descending)
 
 
 def _ranges_after(model: type[Model], keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[Any]:

@@ -123,12 +123,14 @@ class ListView(GenericAPIView, ApiView):  # type: ignore[type-arg]
     """A list as the contract has them: filters, `sort`, `limit`, `offset`, `cursor` and the pagination headers.
 
     Set `serializer_class` (or override `represent`), `get_queryset`, and: `filters`, a `rest.filters.FilterSet`;
-    `sort_fields`, public name to ORM field; `default_sort`, ORM fields with `-` for descending.
+    `sort_fields`, public name to ORM field; `default_sort`, ORM fields with `-` for descending; `tie_break`, the fields
+    that say creation order, the last one unique.
     """
 
     filters: ClassVar[type[FilterSet] | None] = None
     sort_fields: ClassVar[Mapping[str, str]] = {}
     default_sort: ClassVar[Sequence[str]] = ("-created_at",)
+    tie_break: ClassVar[Sequence[str]] = ordering.TIE_BREAK
     default_limit: ClassVar[int] = pagination.DEFAULT_LIMIT
     max_limit: ClassVar[int] = pagination.MAX_LIMIT
     pagination_class = pagination.ListPagination
@@ -151,7 +153,7 @@ class ListView(GenericAPIView, ApiView):  # type: ignore[type-arg]
 
     def sort_keys(self) -> list[SortKey]:
         """Return the order asked for, a total one."""
-        return ordering.read_sort(self.query, self.sort_fields, default=self.default_sort)
+        return ordering.read_sort(self.query, self.sort_fields, default=self.default_sort, tie_break=self.tie_break)
 
     def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Apply the query's filters."""

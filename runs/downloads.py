@@ -45,8 +45,9 @@ def outputs(run: Run, form: str) -> Iterator[bytes]:
 def inputs(run: Run, form: str, wanted: InputFilter) -> Iterator[bytes]:
     """Yield the inputs that `wanted` takes as "ndjson", as the API shows them, or as "csv"."""
     found = _inputs(run, wanted)
-    lines = results.csv_lines(_csv_rows(found)) if form == "csv" else (dumps(one) + b"\n" for one in found)
-    return results.in_pieces(lines)
+    if form == "csv":
+        return results.csv_pieces(_csv_rows(found))
+    return results.in_pieces(dumps(one) + b"\n" for one in found)
 
 
 def _inputs(run: Run, wanted: InputFilter) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rest.filters import After, AnyChoice, AnyTag, AnyText, AnyUuid, Before, FilterSet
+from rest.filters import After, AnyChoice, AnyTag, AnyText, AnyUidOf, AnyUuid, Before, FilterSet
 from runs.models import ExecutionMode, RunStatus
 
 
@@ -11,8 +11,8 @@ class RunFilters(FilterSet):
     action_name = AnyText("action_name", max_length=100)
     execution_mode = AnyChoice("execution_mode", ExecutionMode.values)
     uid = AnyUuid("uid")
-    user_uid = AnyUuid("user__uid")
-    workspace_uid = AnyUuid("workspace__uid")
+    user_uid = AnyUidOf("user")
+    workspace_uid = AnyUidOf("workspace")
     scheduled_run_uid = AnyUuid("schedule_uid")
     tag = AnyTag("tags")
     created_after = After("created_at")

@@ -19,7 +19,8 @@ from runs.models import Batch, BatchStatus, InputChunk, ResultChunk, Run, RunSta
 from runs.results import WIDEST_BATCH
 
 PENDING = frozenset(STATUSES) - {"FAILED", "SUCCEEDED"}
-INPUTS_READ_TOGETHER = 200
+INPUTS_READ_TOGETHER = 2_000
+ERRORS_READ_TOGETHER = 1_000
 WINDOW = 200
 
 
@@ -74,13 +75,13 @@ def page(
     to_skip = 0 if start else offset
     taken: list[dict[str, Any]] = []
     from_index = start.input_index if start else 0
-    for group in _groups(_stretches(run, wanted, from_index=from_index)):
+    for group in _groups(_stretches(run, wanted, from_index=from_index, first_window=limit + 1), wanted, limit + 1):
         matching = _count(group, wanted)
         if matching is not None and to_skip >= matching:
             to_skip -= matching
             continue
-        for one in inputs_of(run, group, from_index=from_index):
-            if not _takes(wanted, one):
+        for one in inputs_of(run, group, from_index=from_index, takes=wanted.takes):
+            if not _has_label(wanted, one):
                 continue
             if to_skip:
                 to_skip -= 1
@@ -94,8 +95,8 @@ def page(
 
 def stream(run: Run, wanted: InputFilter) -> Iterator[dict[str, Any]]:
     """Yield all inputs that `wanted` takes, as the API shows them, some hundred in memory at once."""
-    for group in _groups(_stretches(run, wanted)):
-        yield from (one for one in inputs_of(run, group) if _takes(wanted, one))
+    for group in _groups(_stretches(run, wanted), wanted, INPUTS_READ_TOGETHER):
+        yield from (one for one in inputs_of(run, group, takes=wanted.takes) if _has_label(wanted, one))
 
 
 def _open_page(run: Run, *, limit: int, index: int) -> InputPage:
@@ -119,7 +120,7 @@ def _total(run: Run, wanted: InputFilter) -> int:
 
 def _labelled_count(run: Run, wanted: InputFilter) -> int:
     total = 0
-    for group in _groups(_stretches(run, wanted)):
+    for group in _groups(_stretches(run, wanted), wanted, ERRORS_READ_TOGETHER, at_most=WINDOW * WIDEST_BATCH):
         total += sum(error_label in wanted.error_labels for error_label in labels_of(group))
         if total > COUNTED_UP_TO:
             break
@@ -150,27 +151,27 @@ def _retry_count(run: Run) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _takes(wanted: InputFilter, one: dict[str, Any]) -> bool:
-    if not wanted.takes(one["status"]):
-        return False
+def _has_label(wanted: InputFilter, one: dict[str, Any]) -> bool:
     return not wanted.error_labels or (one["last_error"] or {}).get("label") in wanted.error_labels
 
 
-def _stretches(run: Run, wanted: InputFilter, *, from_index: int = 0, to_index: int | None = None) -> Iterator[Stretch]:
+def _stretches(
+    run: Run, wanted: InputFilter, *, from_index: int = 0, to_index: int | None = None, first_window: int = WINDOW
+) -> Iterator[Stretch]:
     """Yield, window by window, the stretches that may hold an input which `wanted` takes."""
     chunks = InputChunk.objects.filter(_may_hold(run, wanted), input_set=run.input_set_id).order_by("first_index")
     if to_index is not None:
         chunks = chunks.filter(first_index__lt=to_index)
-    after = from_index - WIDEST_BATCH
+    after, size = from_index - WIDEST_BATCH, first_window
     while True:
-        window = chunks.filter(first_index__gt=after)[:WINDOW]
+        window = chunks.filter(first_index__gt=after)[:size]
         rows = list(window.values_list("pk", "first_index", "input_count", "invalid_count"))
         for stretch in _with_batches(run, rows):
             if stretch.first_index + stretch.input_count > from_index:
                 yield stretch
-        if len(rows) < WINDOW:
+        if len(rows) < size:
             return
-        after = rows[-1][1]
+        after, size = rows[-1][1], WINDOW
 
 
 def _with_batches(run: Run, rows: Sequence[tuple[int, int, int, int]]) -> Iterator[Stretch]:
@@ -224,16 +225,19 @@ def _may_be_pending(run: Run, wanted: InputFilter) -> Q:
     return found
 
 
-def _groups(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
-    """Yield stretches that are read at once: one, or small ones up to some hundred inputs."""
+def _groups(
+    stretches: Iterable[Stretch], wanted: InputFilter, enough: int, *, at_most: int = INPUTS_READ_TOGETHER
+) -> Iterator[list[Stretch]]:
+    """Yield stretches that are read at once: until `enough` inputs may be taken, or they hold `at_most`."""
     group: list[Stretch] = []
-    held = 0
+    taken = held = 0
     for stretch in stretches:
         group.append(stretch)
+        taken += _most(stretch, wanted)
         held += stretch.input_count
-        if held >= INPUTS_READ_TOGETHER:
+        if taken >= enough or held >= at_most:
             yield group
-            group, held = [], 0
+            group, taken, held = [], 0, 0
     if group:
         yield group
 
@@ -246,15 +250,19 @@ def _count(group: Sequence[Stretch], wanted: InputFilter) -> int | None:
 
 def _count_of(stretch: Stretch, wanted: InputFilter) -> int | None:
     """Return how many inputs the filter takes; None where only reading the errors can tell."""
+    most = _most(stretch, wanted)
+    return None if most and wanted.error_labels else most
+
+
+def _most(stretch: Stretch, wanted: InputFilter) -> int:
+    """Return how many inputs the filter takes, whatever their label."""
     if stretch.run_status == RunStatus.INVALID:
         failed, succeeded, pending = stretch.input_count, 0, 0
     else:
         succeeded = stretch.succeeded_count
         failed = stretch.done.count() - succeeded
         pending = stretch.input_count - stretch.done.count()
-    if wanted.error_labels:
-        return None if failed and wanted.takes("FAILED") else 0
     taken = (succeeded if wanted.takes("SUCCEEDED") else 0) + (failed if wanted.takes("FAILED") else 0)
-    if pending:
+    if pending and not PENDING.isdisjoint(wanted.statuses) and not wanted.error_labels:
         taken += sum(wanted.takes(stretch.pending_status(offset)) for offset in stretch.done.missing())
     return taken

@@ -6,10 +6,11 @@ the input chunks, and where run and batch stand.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic_core import from_json
@@ -55,15 +56,19 @@ class Stretch:
         return "QUEUED"
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What the result chunks say of one input."""
+class _Result(NamedTuple):
+    """What a result chunk says of one input, as it is stored: most are only looked at for whether they failed."""
 
     output_count: int
     retry_count: int
-    started_at: datetime
-    finished_at: datetime
-    error: dict[str, Any] | None
+    started_ms: int
+    took_ms: int
+    base_ms: int
+    error: bytes | None
+
+    @property
+    def has_failed(self) -> bool:
+        return self.output_count < 0
 
 
 def _results(stretches: Iterable[Stretch]) -> dict[int, _Result]:
@@ -79,20 +84,10 @@ def _results(stretches: Iterable[Stretch]) -> dict[int, _Result]:
 def _chunk_results(chunk: ResultChunk) -> Iterator[tuple[int, _Result]]:
     summary = unpack_json(chunk.summary)
     errors = iter(unpack_lines(chunk.failures)) if chunk.failures else iter(())
-    retries = summary["retries"] or [0] * len(summary["index"])
-    columns = zip(summary["index"], summary["outputs"], retries, summary["started"], summary["took"], strict=True)
-    for index, outputs, retried, started, took in columns:
-        started_ms = summary["base"] + started
-        yield (
-            index,
-            _Result(
-                output_count=max(outputs, 0),
-                retry_count=retried,
-                started_at=_time(started_ms),
-                finished_at=_time(started_ms + took),
-                error=from_json(next(errors)) if outputs < 0 else None,
-            ),
-        )
+    retries = summary["retries"] or repeat(0)
+    lines = [next(errors) if outputs < 0 else None for outputs in summary["outputs"]]
+    columns = (summary["outputs"], retries, summary["started"], summary["took"], repeat(summary["base"]), lines)
+    return zip(summary["index"], map(_Result._make, zip(*columns, strict=False)), strict=True)
 
 
 def _time(milliseconds: int) -> datetime:
@@ -114,9 +109,14 @@ def labels_of(group: Sequence[Stretch]) -> Iterator[str]:
 
 
 def inputs_of(
-    run: Run, stretches: Sequence[Stretch], *, from_index: int = 0, to_index: int | None = None
+    run: Run,
+    stretches: Sequence[Stretch],
+    *,
+    from_index: int = 0,
+    to_index: int | None = None,
+    takes: Callable[[str], bool] = lambda status: True,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the inputs of `stretches`, all read at once, as the API shows them."""
+    """Yield the inputs of `stretches` whose status `takes` takes, all read at once, as the API shows them."""
     chunks = InputChunk.objects.in_bulk([stretch.chunk_id for stretch in stretches])
     results = _results(stretches)
     for stretch in stretches:
@@ -128,11 +128,15 @@ def inputs_of(
         end = stretch.input_count if to_index is None else min(stretch.input_count, to_index - stretch.first_index)
         for offset in range(first, end):
             index = stretch.first_index + offset
-            state = _state(run, stretch, offset, invalid.get(str(offset)), results.get(index))
+            error, result = invalid.get(str(offset)), results.get(index)
+            status = _status(run, stretch, offset, error, result)
+            if not takes(status):
+                continue
+            state = _state(run, stretch, offset, error, result)
             yield {
                 "uid": input_uid(run.uid, index),
                 "index": index,
-                "status": state.pop("status"),
+                "status": status,
                 "input_data": from_json(lines[offset]),
                 "custom_data": from_json(custom_data[offset]) if custom_data else None,
                 **state,
@@ -140,29 +144,37 @@ def inputs_of(
             }
 
 
+def _status(run: Run, stretch: Stretch, offset: int, invalid: dict[str, Any] | None, result: _Result | None) -> str:
+    if invalid or run.status == RunStatus.INVALID:
+        return "FAILED"
+    if result and offset in stretch.done:
+        return "FAILED" if result.has_failed else "SUCCEEDED"
+    return stretch.pending_status(offset)
+
+
 def _state(
     run: Run, stretch: Stretch, offset: int, invalid: dict[str, Any] | None, result: _Result | None
 ) -> dict[str, Any]:
-    index = stretch.first_index + offset
+    """Return what became of an input, but for its status."""
     error = invalid or (_error_of_run(run) if run.status == RunStatus.INVALID else None)
     if error:
-        return _shown("FAILED", run.created_at, error=error_of_invalid(error, run.uid, index))
+        return _shown(run.created_at, error=error_of_invalid(error, run.uid, stretch.first_index + offset))
     if result and offset in stretch.done:
+        started_ms = result.base_ms + result.started_ms
+        finished_at = _time(started_ms + result.took_ms)
         return _shown(
-            "FAILED" if result.error else "SUCCEEDED",
-            result.finished_at,
-            error=result.error,
-            output_count=result.output_count,
+            finished_at,
+            error=from_json(result.error) if result.error else None,
+            output_count=max(result.output_count, 0),
             retry_count=result.retry_count,
-            started_at=result.started_at,
-            finished_at=result.finished_at,
+            started_at=_time(started_ms),
+            finished_at=finished_at,
         )
     retry = load_retries(stretch.batch.retries if stretch.batch else None).get(offset)
-    return _shown(stretch.pending_status(offset), run.updated_at, retry_count=retry["attempts"] if retry else 0)
+    return _shown(run.updated_at, retry_count=retry["attempts"] if retry else 0)
 
 
 def _shown(
-    status: str,
     updated_at: datetime,
     *,
     error: dict[str, Any] | None = None,
@@ -172,7 +184,6 @@ def _shown(
     finished_at: datetime | None = None,
 ) -> dict[str, Any]:
     return {
-        "status": status,
         "last_error": error,
         "output_count": output_count,
         "retry_count": retry_count,

@@ -63,6 +63,8 @@ class RunStatus(models.TextChoices):
 TERMINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL_SUCCEEDED, RunStatus.FAILED, RunStatus.INVALID})
 HAS_ENDED = models.Q(status__in=sorted(TERMINAL))  # sorted: an index serves the very words it was made with
 IS_UNFINISHED = ~HAS_ENDED
+CREATION = ("created_at", "id")
+"""The order in which runs were created."""
 EXECUTABLE = frozenset({RunStatus.QUEUED, RunStatus.RUNNING})
 CLAIMABLE = EXECUTABLE | {RunStatus.BLOCKED}  # by a limit, which may be open again before anybody says so
 
@@ -191,11 +193,22 @@ class Run(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["workspace", "-created_at", "-id"], name="run_newest"),
-            models.Index(fields=["workspace", "status", "-created_at", "-id"], name="run_by_status"),
-            models.Index(fields=["workspace", "action_name", "-created_at", "-id"], name="run_by_action"),
+            # Each serves a filter in order of creation, read from either end, and a sort.
+            models.Index(fields=["workspace", "status", *CREATION], name="run_status_created"),
+            models.Index(fields=["workspace", "action_name", *CREATION], name="run_action_created"),
+            models.Index(fields=["workspace", "execution_mode", *CREATION], name="run_mode_created"),
+            models.Index(fields=["workspace", "user", *CREATION], name="run_user_created"),
+            models.Index(fields=["workspace", "updated_at", *CREATION], name="run_updated"),
+            models.Index(fields=["workspace", "started_at", *CREATION], name="run_started"),
+            models.Index(fields=["workspace", "finished_at", *CREATION], name="run_finished"),
+            # Several filters at once, and above all how many runs pass them.
             models.Index(
-                fields=["schedule_uid", "-created_at"],
-                name="run_by_schedule",
+                fields=["workspace", "status", "action_name", "execution_mode", "user", *CREATION], name="run_filtered"
+            ),
+            models.Index(
+                fields=["schedule_uid", *CREATION],
+                name="run_schedule_created",
+                include=["workspace"],
                 condition=models.Q(schedule_uid__isnull=False),
             ),
             models.Index(

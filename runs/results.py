@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush, heapreplace
+from itertools import dropwhile
 from typing import Any, NamedTuple
 
 from django.db.models.functions import Length
@@ -29,6 +30,7 @@ WINDOW = 200
 # Small chunks are fetched at once, up to this many outputs and packed bytes.
 OUTPUTS_FETCHED_TOGETHER, BYTES_FETCHED_TOGETHER = 100, 64 * 1024
 MAX_PAGE_BYTES = 16 * 1024 * 1024
+PIECE_BYTES = 64 * 1024
 # Spreadsheets in East Asian locales read the full-width signs alike.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
@@ -113,9 +115,8 @@ def stream(run: Run) -> Iterator[Output]:
 
 
 def _from_place(run: Run, place: OutputPlace) -> Iterator[Output]:
-    for one in _merged(_outlines(run, from_index=place.input_index)):
-        if (one.input_index, one.position) >= (place.input_index, place.position):
-            yield one
+    before = lambda one: (one.input_index, one.position) < (place.input_index, place.position)  # noqa: E731
+    return dropwhile(before, _merged(_outlines(run, from_index=place.input_index)))
 
 
 def _outlines(run: Run, from_index: int = 0) -> Iterator[_ChunkOutline]:
@@ -155,8 +156,8 @@ def _output_counts(cluster: list[_ChunkOutline]) -> list[tuple[int, int]]:
     return sorted(pair for summary in summaries for pair in zip(summary["index"], summary["outputs"], strict=True))
 
 
-_Head = tuple[Output, int, Iterator[Output]]
-"""The next output of an unpacked chunk, the chunk's key, and the outputs after it."""
+_Head = tuple[Output, int, Iterator[Output], int]
+"""The next output of an unpacked chunk, the chunk's key, the outputs after it, and the chunk's last input."""
 
 
 def _merged(outlines: Iterable[_ChunkOutline]) -> Iterator[Output]:
@@ -165,20 +166,25 @@ def _merged(outlines: Iterable[_ChunkOutline]) -> Iterator[Output]:
     for handful in _handfuls(outlines):
         yield from _taken_before(heads, handful[0].first_index)
         chunks = ResultChunk.objects.filter(pk__in=[outline.pk for outline in handful])
-        for chunk in chunks.only("first_index", "summary", "outputs").order_by("first_index", "pk"):
+        for chunk in chunks.only("first_index", "last_index", "summary", "outputs").order_by("first_index", "pk"):
             yield from _taken_before(heads, chunk.first_index)
             outputs = _outputs(chunk)
-            heappush(heads, (next(outputs), chunk.pk, outputs))
+            heappush(heads, (next(outputs), chunk.pk, outputs, chunk.last_index))
     yield from _taken_before(heads, math.inf)
 
 
 def _taken_before(heads: list[_Head], index: float) -> Iterator[Output]:
     """Take from the unpacked chunks all outputs of inputs before `index`."""
     while heads and heads[0][0].input_index < index:
-        output, key, rest = heads[0]
+        output, key, rest, last_index = heads[0]
+        if len(heads) == 1 and last_index < index:  # as nearly always: it overlaps with no other
+            heads.clear()
+            yield output
+            yield from rest
+            return
         following = next(rest, None)
         if following:
-            heapreplace(heads, (following, key, rest))
+            heapreplace(heads, (following, key, rest, last_index))
         else:
             heappop(heads)
         yield output
@@ -222,8 +228,7 @@ def as_csv(outputs: Iterable[Output], action_name: str) -> Iterator[bytes]:
 
     Text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
-    columns = _columns(action_name)
-    return in_pieces(csv_lines(_csv_rows(outputs, columns)))
+    return csv_pieces(_csv_rows(outputs, _columns(action_name)))
 
 
 def _columns(action_name: str) -> list[str] | None:
@@ -247,32 +252,34 @@ def _csv_rows(outputs: Iterable[Output], columns: list[str] | None) -> Iterator[
         yield [one.input_index, *cells]
 
 
-def csv_lines(rows: Iterable[Iterable[Any]]) -> Iterator[bytes]:
-    """Yield rows as the lines of a CSV (RFC 4180)."""
+def csv_pieces(rows: Iterable[Iterable[Any]], size: int = PIECE_BYTES) -> Iterator[bytes]:
+    """Yield rows as CSV (RFC 4180), in pieces of about `size` characters."""
     text = io.StringIO()
     writer = csv.writer(text)
     for row in rows:
         writer.writerow(row)
-        yield text.getvalue().encode()
-        text.seek(0)
-        text.truncate()
+        if text.tell() >= size:
+            yield text.getvalue().encode()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue().encode()
 
 
 def csv_cell(value: Any) -> Any:
     """Return a JSON value as a cell: text that a spreadsheet would run as a formula gets a leading apostrophe."""
     match value:
+        case str():
+            return f"'{value}" if value.startswith(FORMULA_STARTS) else value
         case None:
             return ""
         case bool():
             return "true" if value else "false"
-        case str():
-            return f"'{value}" if value.startswith(FORMULA_STARTS) else value
         case int() | float():
             return value
     return to_json(value).decode()
 
 
-def in_pieces(lines: Iterable[bytes], size: int = 64 * 1024) -> Iterator[bytes]:
+def in_pieces(lines: Iterable[bytes], size: int = PIECE_BYTES) -> Iterator[bytes]:
     """Yield the lines in pieces of about `size` bytes."""
     piece: list[bytes] = []
     held = 0

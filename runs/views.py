@@ -40,7 +40,7 @@ from runs.input_list import InputFilter
 from runs.input_states import STATUSES
 from runs.lifecycle import By
 from runs.live_pages import MAX_PAGE_SIZE
-from runs.models import Actor, Run, RunQuerySet, RunStatus, RunTransition
+from runs.models import CREATION, Actor, Run, RunQuerySet, RunStatus, RunTransition
 from runs.openapi import CALLBACKS, WITH_RUN
 from runs.representations import LaunchedRun, RunInput, RunProgress
 from runs.serializers import (
@@ -207,6 +207,7 @@ class RunList(ListView):
     sort_fields: ClassVar = {
         name: name for name in ("created_at", "updated_at", "started_at", "finished_at", "status", "action_name")
     }
+    tie_break = CREATION
 
     def get_queryset(self) -> QuerySet[Run]:
         return Run.objects.of(caller_of(self.request).workspace).with_progress()

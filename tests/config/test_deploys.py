@@ -201,6 +201,7 @@ def test_the_database_itself_takes_what_the_previous_version_writes(previous_dat
 
 def test_requests_are_told_to_come_again_until_it_is_migrated(previous_database: None) -> None:
     acme = member()
+    previous_version_launches(acme)
     api = Api(acme.key)
     body = {"inputs": [{"url": "https://example.org"}]}
     calls = (
@@ -223,6 +224,7 @@ def test_requests_are_told_to_come_again_until_it_is_migrated(previous_database:
         "runs.0008_kept_inputs",
         "runs.0009_recent_results",
         "runs.0010_traceparent",
+        "runs.0011_lists",
         "schedules.0001_schedules",
     ]
 

@@ -125,7 +125,8 @@ def test_the_list_beside_a_deletion(api: Api, acme: Member) -> None:
 def test_a_stream_that_cannot_go_on_does_not_look_complete(
     api: Api, acme: Member, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results.in_pieces, "__defaults__", (1,))  # a line is a piece
+    for pieces_of in (results.in_pieces, results.csv_pieces):
+        monkeypatch.setattr(pieces_of, "__defaults__", (1,))  # a line is a piece
     monkeypatch.setattr(results, "OUTPUTS_FETCHED_TOGETHER", 1)
     run = run_of(acme)
     whole = read(api, run, f"/outputs?format={form}")[1]

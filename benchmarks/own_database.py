@@ -1,0 +1,33 @@
+"""A database of a benchmark's own, durable and migrated, and gone with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from devstack.temporary import TemporaryServers
+
+
+@contextmanager
+def own_database(**settings: str) -> Iterator[TemporaryServers]:
+    """Start servers, migrate, and let Django be used inside. `settings` are environment variables."""
+    servers = TemporaryServers(durable=True)
+    try:
+        os.environ.update(
+            servers.environment,
+            SECRET_KEY="only-for-benchmarks",
+            RUNYARD_RATE_LIMIT="off",
+            LOG_LEVEL="WARNING",
+            DJANGO_SETTINGS_MODULE="config.settings",
+            ALLOWED_HOSTS="*",
+        )
+        os.environ.update(settings)
+        import django
+        from django.core.management import call_command
+
+        django.setup()
+        call_command("migrate", verbosity=0)
+        yield servers
+    finally:
+        servers.stop()

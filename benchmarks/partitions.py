@@ -163,7 +163,7 @@ def _lists(report: Report, cursor: Any, caller: Caller, cast: run_rows.Cast) -> 
     def mean(sql: str) -> float:
         return sum(_clocked(cursor, sql) for _ in range(CALLS)) / CALLS * 1_000
 
-    what = {
+    what: dict[str, dict[str, Callable[[], float]]] = {
         name: {kind: functools.partial(mean, one) for kind, one in _both(sql).items()}
         for name, sql in statements.items()
     }
@@ -200,14 +200,14 @@ def _writing(report: Report, cursor: Any, runs: int) -> None:
         return taken / WRITTEN * 1e6
 
     report.say(f"Writing, in microseconds each, {WRITTEN:,} in one transaction, {ROUNDS} rounds:")
-    what = {
+    written_as: dict[str, dict[str, Callable[[], float]]] = {
         name: {kind: functools.partial(written, one) for kind, one in _both(sql).items()}
         for name, sql in {
             "a launch: run and progress": launch,
             "a checkpoint: results, batch, progress": checkpoint,
         }.items()
     }
-    _compare(report, what, "µs")
+    _compare(report, written_as, "µs")
 
 
 def _dropping(report: Report, cursor: Any, runs: int) -> None:

@@ -6,7 +6,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /app
 COPY requirements.txt ./
 RUN python -m venv --without-pip /opt/venv \
-    && pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r requirements.txt
+    && pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r requirements.txt -c requirements.txt
 COPY . .
 # The names of servers are for settings that must have some: nothing is connected to.
 RUN SECRET_KEY=build DATABASE_URL=postgresql:///build REDIS_URL=redis://build RUNYARD_STATIC_ROOT=/app/static \

@@ -81,18 +81,19 @@ clean: ## remove the virtual environment and caches; the state in .runyard stays
 	        && $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then exec $$python -m venv .venv; fi; \
 	done; echo "Runyard needs Python 3.11 or newer" >&2; exit 1
 
+# As constraints too: with hashes pip takes what is pinned for a package, and not for the same one with extras.
 .venv/.embedded: requirements-embedded.txt | .venv/bin/python
 	@echo "Installing the packages of $< (a minute or two, once)"
-	@$(PIP) install -r $<
+	@$(PIP) install -r $< -c $<
 	@touch $@
 
 .venv-peers/.installed: benchmarks/peers/requirements.txt | .venv/bin/python
 	@echo "Installing the packages of $< (a minute, once)"
 	@.venv/bin/python -m venv .venv-peers
-	@.venv-peers/bin/python -m pip --disable-pip-version-check install -r $<
+	@.venv-peers/bin/python -m pip --disable-pip-version-check install -r $< -c $<
 	@touch $@
 
 .venv/.dev: requirements-dev.txt | .venv/bin/python
 	@echo "Installing the packages of $< (a minute or two, once)"
-	@$(PIP) install -r $<
+	@$(PIP) install -r $< -c $<
 	@touch $@

@@ -5,6 +5,7 @@ What is generated lives as long as its test.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -54,13 +55,19 @@ class Workshop:
     def write(self, name: str) -> None:
         """Write a program of the page as it stands there, but for the addresses."""
         (text,) = (block.text for block in BLOCKS if re.match(rf"(#|//) {re.escape(name)}\n", block.text))
-        text = text.replace("http://localhost:8000", self._installation.client.url)
-        (self._folder / name).write_text(text.replace("https://hooks.example.com/runyard", self._receiver.url))
+        (self._folder / name).write_text(self._here(text))
+
+    def read(self, name: str) -> str:
+        return (self._folder / name).read_text()
 
     def type(self, beginning: str) -> subprocess.CompletedProcess[str]:
         """Type the commands of the page that begin so."""
         (commands,) = (block.text for block in BLOCKS if block.language == "sh" and block.text.startswith(beginning))
-        return self._run("sh", "-euc", commands)
+        return self._run("sh", "-euc", self._here(commands))
+
+    def _here(self, text: str) -> str:
+        text = text.replace("http://localhost:8000", self._installation.client.url)
+        return text.replace("https://hooks.example.com/runyard", self._receiver.url)
 
     def run_session(self, *program: str) -> None:
         """Require that a program prints what the page says, and that its run's results were called back."""
@@ -85,6 +92,13 @@ class Workshop:
 def workshop(shared: Installation, tmp_path: Path) -> Iterator[Workshop]:
     with Receiver(secret=secret_of(shared)) as receiver:
         yield Workshop(tmp_path, shared, receiver)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="The page fetches the document with curl.")
+def test_an_installation_describes_its_own_actions(workshop: Workshop) -> None:
+    assert workshop.type("curl").returncode == 0
+    described = set(json.loads(workshop.read("openapi.json"))["paths"])
+    assert {f"/v1/actions/{action}/run/live" for action in ("inspect-url", "square")} <= described
 
 
 def test_the_generated_python_client(workshop: Workshop) -> None:
@@ -126,7 +140,3 @@ def test_requests_without_a_generator(workshop: Workshop) -> None:
 def test_the_page_names_the_generator_that_is_tested() -> None:
     (named,) = re.findall(r"pip install (openapi-python-client==\S+)", TEXT)
     assert f"\n{named} \\\n" in (PROJECT / "requirements-dev.txt").read_text()
-
-
-def test_its_lines_are_short() -> None:
-    assert [line for line in TEXT.splitlines() if len(line) > 120] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -39,6 +40,7 @@ class Command(BaseCommand):
         content = _content(options["file"])
         member = _member(options["workspace"])
         now = timezone.now()
+        logging.getLogger(launch.__name__).setLevel(logging.WARNING)  # whoever stands here is told below
         try:
             schema = catalogue.definition(options["action"]).input_schema
             body = {

@@ -20,8 +20,9 @@ from runs import callback_bodies, outbox
 from runs.callback_bodies import NULL, InputResult
 from runs.chunks import unpack_json, unpack_lines
 from runs.input_states import error_of_invalid
-from runs.models import CallbackPer, InputChunk, OutboxEntry, ResultChunk, Run, batch_uid
+from runs.models import CallbackPer, InputChunk, OutboxEntry, ResultChunk, Run
 from runs.outbox import Taken
+from runs.uids import batch_uid
 from webhooks import intake
 from webhooks.intake import Draft
 

@@ -19,8 +19,8 @@ from actions.output import OutputLimits
 from actions.problems import printable
 from rest.errors import ApiError, BadInput, GenericError, TimedOut, stored_error
 from runs.checkpoint import Outcome
-from runs.models import input_uid
 from runs.timeouts import InputTimeout
+from runs.uids import input_uid
 
 log = structlog.get_logger(__name__)
 

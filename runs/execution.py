@@ -26,9 +26,9 @@ from runs.checkpoint import LeaseLost, Outcome
 from runs.chunks import unpack_lines
 from runs.lease_keeper import keeper
 from runs.leases import Lease
-from runs.models import batch_uid, input_uid
 from runs.runners import GRACE_S, Runner, Work, runner_for
 from runs.siblings import worker_name
+from runs.uids import batch_uid, input_uid
 from runs.watchdog import ARMED_AHEAD_S, DEAF_AFTER_S, NoWatchdog, Watchdog, killed_after
 from telemetry import tracing
 

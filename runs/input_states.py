@@ -19,7 +19,8 @@ from runs import failures
 from runs.calls import input_error
 from runs.chunks import DoneBits, unpack_json, unpack_lines
 from runs.leases import load_retries
-from runs.models import Batch, BatchStatus, InputChunk, ResultChunk, Run, RunStatus, input_uid
+from runs.models import Batch, BatchStatus, InputChunk, ResultChunk, Run, RunStatus
+from runs.uids import input_uid
 
 STATUSES = ("CREATED", "QUEUED", "SCHEDULED", "RUNNING", "BLOCKED", "FAILED", "SUCCEEDED", "STOPPED")
 NOT_EXECUTED = frozenset({RunStatus.STOPPED, RunStatus.BLOCKED, RunStatus.CREATED})

@@ -21,8 +21,9 @@ from runs.calls import input_error
 from runs.checkpoint import LeaseLost, Outcome
 from runs.execution import KILL_AFTER_S
 from runs.lease_keeper import RENEWALS_OF_A_LEASE
-from runs.models import Batch, Run, input_uid
+from runs.models import Batch, Run
 from runs.siblings import is_dead_sibling, pool_prefix
+from runs.uids import input_uid
 from workspaces import idempotency
 
 log = structlog.get_logger(__name__)

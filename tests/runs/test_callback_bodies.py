@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from runs import callback_bodies
 from runs.callback_bodies import InputResult
-from runs.models import batch_uid, input_uid
+from runs.uids import batch_uid, input_uid
 from webhooks.intake import Draft
 
 RUN, BATCH = uuid.uuid4(), uuid.uuid4()

@@ -27,7 +27,8 @@ from runs import (
 from runs.checkpoint import LeaseLost, Outcome
 from runs.leases import Lease
 from runs.lifecycle import By
-from runs.models import Actor, InputChunk, OutboxEntry, ResultChunk, Run, batch_uid
+from runs.models import Actor, InputChunk, OutboxEntry, ResultChunk, Run
+from runs.uids import batch_uid
 from tests.factories import Member, Number, inputs_of, launch, numbers, outputs_of, work
 from tests.runs.called_back import announced, asked, ends, entries, errors, made, results
 from webhooks.models import BodyPack, Callback, Destination

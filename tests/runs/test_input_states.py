@@ -15,7 +15,8 @@ from runs import checkpoint, dispatch, input_list, lifecycle
 from runs.checkpoint import Outcome
 from runs.input_list import InputFilter, InputPlace
 from runs.input_states import STATUSES
-from runs.models import Batch, ResultChunk, Run, RunProgress, RunStatus, input_uid
+from runs.models import Batch, ResultChunk, Run, RunProgress, RunStatus
+from runs.uids import input_uid
 from tests.factories import Member, inputs_of, launch, numbers, outputs_of, reread, work
 
 pytestmark = pytest.mark.django_db

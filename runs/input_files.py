@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from rest import json
 from rest.errors import BadInput
 from runs.inputs import CUSTOM_DATA
-from runs.launch import check_count
+from runs.launch_checks import check_count
 from runs.schema_fields import Field, Kind, columns_of, read_cell
 
 MAX_COLUMNS = 1_000

@@ -10,7 +10,7 @@ from django.forms import Media
 from actions import ActionDefinition
 from actions.models import Action
 from rest.errors import ApiError, Conflict
-from runs import launch, results
+from runs import launch_checks, results
 from runs.models import Run, RunStatus
 from runs.uploads import Looked
 from workspaces.markup import json_block, json_line_block
@@ -22,7 +22,7 @@ MEDIA = Media(css={"all": ["runs/launching.css"]}, js=["runs/launching.js"])
 def why_closed(definition: ActionDefinition, action: Action, mode: str) -> str:
     """Return why the action cannot be launched in a mode now; empty where it can."""
     try:
-        launch.check_open(definition, action, mode)
+        launch_checks.check_open(definition, action, mode)
     except Conflict as error:
         return error.message
     return ""

@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from actions import registry
 from actions.models import Action
 from rest.errors import BadParameters, Conflict, stored_error
-from runs import doorbell, launch, lifecycle, outbox, turns
+from runs import doorbell, launch_checks, lifecycle, outbox, turns
 from runs.blocking import why_paused
 from runs.callback_requests import with_traceparent
 from runs.chunks import DoneBits, unpack_json
@@ -167,11 +167,11 @@ def _misfit(one: ScheduledLaunch) -> dict[str, Any] | None:
     if definition is None:
         return None
     try:
-        launch.check_open(definition, one.action, "schedule")
-        launch.check_parameters_size(one.parameters)
-        problems = launch.parameter_problems(definition, one.parameters)
+        launch_checks.check_open(definition, one.action, "schedule")
+        launch_checks.check_parameters_size(one.parameters)
+        problems = launch_checks.parameter_problems(definition, one.parameters)
         if problems:
-            raise launch.parameters_refused(problems)
+            raise launch_checks.parameters_refused(problems)
     except (Conflict, BadParameters) as error:
         return stored_error(error.label, error.message, scope=error.error_scope, params=error.params)
     return None

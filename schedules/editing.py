@@ -16,7 +16,7 @@ from django.db import transaction
 from actions import ActionDefinition
 from actions.models import Action
 from rest.errors import BadInput, Conflict, NotFound
-from runs import deletion, launch
+from runs import deletion, launch_checks
 from runs.callback_requests import AskedCallback
 from runs.inputs import PreparedInputs
 from runs.launch import AsyncLaunch
@@ -112,7 +112,7 @@ def _new_callback(held: Schedule, changes: Changes, destination: Destination | N
 
 def _find_open(schedule: Schedule) -> tuple[ActionDefinition, Action]:
     try:
-        return launch.find_open(schedule.action_name, "schedule")
+        return launch_checks.find_open(schedule.action_name, "schedule")
     except NotFound:
         raise Conflict(
             f"The action '{schedule.action_name}' is gone: nothing can be checked against it.",
@@ -121,10 +121,10 @@ def _find_open(schedule: Schedule) -> tuple[ActionDefinition, Action]:
 
 
 def _check_parameters(definition: ActionDefinition, parameters: Mapping[str, Any]) -> None:
-    launch.check_parameters_size(parameters)
-    problems = launch.parameter_problems(definition, parameters)
+    launch_checks.check_parameters_size(parameters)
+    problems = launch_checks.parameter_problems(definition, parameters)
     if problems:
-        raise launch.parameters_refused(problems)
+        raise launch_checks.parameters_refused(problems)
 
 
 def _plain_values(held: Schedule, changes: Changes) -> dict[str, Any]:

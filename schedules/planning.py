@@ -12,7 +12,7 @@ from uuid_utils.compat import uuid7
 
 from actions import ActionDefinition
 from actions.models import Action
-from runs import inputs, launch
+from runs import inputs, launch, launch_checks
 from runs.inputs import PreparedInputs
 from runs.launch import AsyncLaunch, CheckedCall
 from runs.models import InputSet
@@ -59,7 +59,7 @@ def prepare(action_name: str, asked: AsyncLaunch, when: When, *, workspace: Work
         BadParameters: they are too large, or do not fit.
         LimitReached: the workspace has as many schedules, or as much stored, as it may.
     """
-    definition, action = launch.find_open(action_name, "schedule")
+    definition, action = launch_checks.find_open(action_name, "schedule")
     for quota in (SCHEDULES, STORED_BYTES):
         quotas.check(quota, workspace)
     now = database_time()
@@ -105,9 +105,9 @@ def check_call(definition: ActionDefinition, action: Action, asked: AsyncLaunch)
     """
     call = launch.check_async(definition, action, asked)
     if call.parameter_problems:
-        raise launch.parameters_refused(call.parameter_problems)
+        raise launch_checks.parameters_refused(call.parameter_problems)
     if call.inputs.invalid_count == call.inputs.input_count:
-        raise launch.inputs_refused(call.inputs)
+        raise launch_checks.inputs_refused(call.inputs)
     return call
 
 

@@ -9,18 +9,9 @@ from actions.views import ActionDetail, ActionList
 from config.docs import Docs, Document
 from config.health import healthz, readyz
 from config.metrics import metrics
-from runs.views import (
-    AsyncLaunchView,
-    LiveView,
-    RunCancel,
-    RunDetail,
-    RunInputs,
-    RunList,
-    RunOutputs,
-    RunResume,
-    RunStatusDetail,
-    RunTimeline,
-)
+from runs.content_views import RunInputs, RunOutputs
+from runs.launch_views import AsyncLaunchView, LiveView
+from runs.views import RunCancel, RunDetail, RunList, RunResume, RunStatusDetail, RunTimeline
 from schedules.views import (
     PreviewBefore,
     ScheduleCancel,

@@ -14,9 +14,9 @@ from rest.errors import BadParameters, Conflict, LimitReached, NotFound
 from rest.json import RawJSON, dumps
 from rest.operations import Operation, links
 from rest.views import ApiView, ListView
+from runs.launch_views import launched
 from runs.openapi import CALLBACKS, WITH_RUN
 from runs.representations import LaunchedRun
-from runs.views import launched
 from schedules import deletion, editing, firing, lifecycle, planning, previews, representations
 from schedules.clock import database_time
 from schedules.filters import ScheduleFilters

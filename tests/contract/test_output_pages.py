@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from actions import action, registry
 from rest import pagination
-from runs import results, views
+from runs import content_views, results
 from tests.factories import Api, Member, launch, member, work
 
 pytestmark = pytest.mark.django_db
@@ -52,7 +52,7 @@ def test_no_output_is_skipped_where_pages_are_full_before_their_limit(
 def test_pages_lead_on_and_back_beyond_the_last_offset(
     ada: Member, path: str, start: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (pagination, views):
+    for module in (pagination, content_views):
         monkeypatch.setattr(module, "MAX_OFFSET", 15)
     api = Api(ada.key)
     forward = list(api.pages(f"{path}?limit=10{start}"))

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from actions import ActionDefinition, action, registry
-
-if TYPE_CHECKING:
-    pass
+from actions import ActionDefinition, ActionError, Context, Retry, action, registry
 
 
 class Number(BaseModel):
@@ -45,6 +42,23 @@ def count_up() -> ActionDefinition:
         yield from range(input.n)
 
     return count_up
+
+
+@pytest.fixture
+def picky() -> ActionDefinition:
+    """`picky`: gives n times n; 3 fails as ODD_ONE, 4 as GENERIC_ERROR, 5 waits for an hour."""
+
+    @action("picky", max_attempts=2)
+    def picky(input: Number, *, context: Context) -> Iterator[int]:
+        if input.n == 3:
+            raise ActionError("ODD_ONE", "three")
+        if input.n == 4:
+            raise ValueError("four")
+        if input.n == 5:
+            raise Retry(after_s=3600)
+        yield from [input.n] * input.n
+
+    return picky
 
 
 @pytest.fixture

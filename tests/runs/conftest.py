@@ -62,6 +62,15 @@ def picky() -> ActionDefinition:
 
 
 @pytest.fixture
+def awaited_action() -> None:
+    """`first`: what other runs wait for. Tests say how it ends; where it is executed, it succeeds."""
+
+    @action("first", modes=["live", "async"])
+    def first(input: Number) -> int:
+        return input.n
+
+
+@pytest.fixture
 def bell() -> Iterator[Any]:
     """The broker's client, with no wake waiting."""
     from celery import current_app

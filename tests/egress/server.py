@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
-from egress import Policy
+from egress import Answer, Client, Policy
 from egress.addresses import Address
 
 HERE = Policy(schemes=frozenset({"http", "https"}), allow_private=True)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CERTIFICATES = Path(__file__).parent / "certificates"
 """A made-up authority, and key and certificate that it gave to receiver.test; both end in 2126."""
 
@@ -158,3 +160,8 @@ def sending(*pieces: bytes) -> Talk:
             conversation.send(piece)
 
     return talk
+
+
+def get(server: Server, *, client: Client | None = None, max_bytes: int = 1000, **options: Any) -> Answer:
+    """Ask a server for what it answers, as this machine may."""
+    return (client or Client(HERE)).fetch("GET", server.url(), timeout_s=30, max_bytes=max_bytes, **options)

@@ -45,6 +45,14 @@ class DoneBits:
         self.size = size
         self._bits = bytearray(packed) if packed else bytearray((size + 7) // 8)
 
+    @classmethod
+    def of_invalid(cls, size: int, invalid: bytes | memoryview | None) -> DoneBits:
+        """Return what is done of a chunk at the launch: its invalid inputs, whose errors `InputChunk.invalid` has."""
+        done = cls(size)
+        for offset in unpack_json(invalid) if invalid else ():
+            done.add(int(offset))
+        return done
+
     def __contains__(self, offset: int) -> bool:
         return bool(self._bits[offset >> 3] & 1 << (offset & 7))
 

@@ -60,8 +60,7 @@ class AsyncLaunchView(ApiView):
             first = idempotency.once(claim, lambda: launched(prepared.store()))
             if not first.is_replay:
                 prepared.ring()
-        headers = {**first.headers, **idempotency.replay_headers(first.is_replay)}
-        return Response(RawJSON(first.body), status=first.status_code, headers=headers)
+        return idempotency.response_of(first)
 
 
 def launched(run: Run) -> FirstAnswer:

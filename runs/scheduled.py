@@ -248,14 +248,11 @@ def _done_of_invalid(input_sets: Iterable[InputSet]) -> dict[int, bytes]:
     with_invalid = [one.pk for one in input_sets if one.invalid_count]
     if not with_invalid:
         return {}
-    found: dict[int, bytes] = {}
     chunks = InputChunk.objects.filter(input_set__in=with_invalid, invalid_count__gt=0)
-    for pk, input_count, invalid in chunks.values_list("pk", "input_count", "invalid"):
-        done = DoneBits(input_count)
-        for offset in unpack_json(invalid) if invalid else ():
-            done.add(int(offset))
-        found[pk] = done.packed()
-    return found
+    return {
+        pk: DoneBits.of_invalid(input_count, invalid).packed()
+        for pk, input_count, invalid in chunks.values_list("pk", "input_count", "invalid")
+    }
 
 
 def _ring_after_commit(runs: Sequence[Run]) -> None:

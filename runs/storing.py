@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import connection
 
 from runs import inputs, lifecycle, outbox, turns
-from runs.chunks import DoneBits, unpack_json
+from runs.chunks import DoneBits
 from runs.inputs import PreparedInputs
 from runs.insertion import insert_together
 from runs.lifecycle import By
@@ -81,14 +81,11 @@ def _store_batches(run: Run, chunks: Sequence[InputChunk]) -> None:
 
 
 def _batch(run: Run, chunk: InputChunk) -> Batch:
-    done = DoneBits(chunk.input_count)
-    for offset in unpack_json(chunk.invalid) if chunk.invalid else ():
-        done.add(int(offset))
     return Batch(
         run=run,
         chunk=chunk,
         first_index=chunk.first_index,
         input_count=chunk.input_count,
         status=BatchStatus.DONE if chunk.invalid_count == chunk.input_count else BatchStatus.READY,
-        done=done.packed(),
+        done=DoneBits.of_invalid(chunk.input_count, chunk.invalid).packed(),
     )

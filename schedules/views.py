@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rest.errors import BadParameters, Conflict, LimitReached, NotFound
-from rest.json import RawJSON, dumps
+from rest.json import dumps
 from rest.operations import Operation, links
 from rest.views import ApiView, ListView
 from runs.launch_views import launched
@@ -93,17 +93,12 @@ class ScheduleLaunchView(ApiView):
             caller = caller_of(request)
             prepared = planning.prepare(action_name, asked, when, workspace=caller.workspace, user=caller.user)
             first = idempotency.once(claim, lambda: _made(prepared.store()))
-        return _answer(first)
+        return idempotency.response_of(first)
 
 
 def _made(schedule: Schedule) -> FirstAnswer:
     body = dumps(MadeScheduleSerializer(schedule).data)
     return FirstAnswer(schedule.uid, 201, {"Location": f"/v1/schedules/{schedule.uid}"}, body)
-
-
-def _answer(first: FirstAnswer) -> Response:
-    headers = {**first.headers, **idempotency.replay_headers(first.is_replay)}
-    return Response(RawJSON(first.body), status=first.status_code, headers=headers)
 
 
 class ScheduleList(ListView):
@@ -243,7 +238,7 @@ class ScheduleTrigger(ApiView):
         if first is None:
             schedule, by = find_schedule(request, schedule_uid), caller_of(request).user
             first = idempotency.once(claim, lambda: launched(firing.trigger(schedule, by=by, now=database_time())))
-        return _answer(first)
+        return idempotency.response_of(first)
 
 
 class ScheduleTimeline(ListView):

@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from uuid_utils.compat import uuid7
 
 from rest.errors import Conflict, NotFound
-from rest.json import RawJSON, dumps
+from rest.json import dumps
 from rest.operations import Operation, links
 from rest.strict import read_strictly
 from rest.views import ApiView, ListView
@@ -107,7 +107,7 @@ class CallbackReplay(ApiView):
         if first is None:
             callback = find_callback(request, callback_uid)
             first = idempotency.once(claim, lambda: _replayed(replay(callback)))
-        return _answer(first)
+        return idempotency.response_of(first)
 
 
 class BulkReplay(ApiView):
@@ -136,17 +136,12 @@ class BulkReplay(ApiView):
             # Many callbacks are no one thing to name, and the answer says all there is to say of them.
             return FirstAnswer(uuid7(), 202, {}, dumps({"count": replayed.count, "remaining": replayed.remaining}))
 
-        return _answer(idempotency.once(claim, store))
+        return idempotency.response_of(idempotency.once(claim, store))
 
 
 def _replayed(callback: Callback) -> FirstAnswer:
     body = dumps(CallbackSerializer(callback).data)
     return FirstAnswer(callback.uid, 201, {"Location": f"/v1/runs/callbacks/{callback.uid}"}, body)
-
-
-def _answer(first: FirstAnswer) -> Response:
-    headers = {**first.headers, **idempotency.replay_headers(first.is_replay)}
-    return Response(RawJSON(first.body), status=first.status_code, headers=headers)
 
 
 class ReceiverList(ListView):

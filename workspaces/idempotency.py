@@ -15,9 +15,11 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from rest_framework.request import Request
+from rest_framework.response import Response
 
 from rest.body import body_hash
 from rest.errors import BadInput, Conflict, IdempotencyMismatch
+from rest.json import RawJSON
 from workspaces.authentication import caller_of
 from workspaces.models import IdempotencyKey
 
@@ -127,6 +129,12 @@ def forget_old(*, now: datetime) -> int:
     old = IdempotencyKey.objects.filter(created_at__lte=now - KEPT_FOR).order_by("created_at")
     deleted, _ = IdempotencyKey.objects.filter(pk__in=old.values("pk")[:FORGOTTEN_AT_ONCE]).delete()
     return deleted
+
+
+def response_of(first: FirstAnswer) -> Response:
+    """Return what the first request was answered, which says so when it is answered again."""
+    headers = {**first.headers, **replay_headers(first.is_replay)}
+    return Response(RawJSON(first.body), status=first.status_code, headers=headers)
 
 
 def replay_headers(is_replay: bool) -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.contrib.auth.hashers import make_password
 from django.db import transaction
@@ -17,7 +17,6 @@ from django.db.models import Q
 from workspaces.models import ApiKey, Membership, Role, Scope, User, Workspace
 
 PREFIX_LENGTH = 10
-LAST_USED_RESOLUTION = timedelta(minutes=1)
 _POWER = {Role.USER: 0, Role.OPS: 1, Role.ADMIN: 2}
 
 

@@ -16,6 +16,7 @@ from actions.definition import ActionDefinition
 from actions.limits import Limits, per_second
 from actions.models import Action
 from rest.errors import NotFound
+from statements.compiled import Compiled, Parameter
 
 
 class Entry(NamedTuple):
@@ -47,11 +48,14 @@ def find(name: str) -> Entry:
         NotFound: there is no such action.
     """
     found = definition(name)
-    row = Action.objects.filter(name=name).first()
+    row = _BY_NAME.first(name=name)
     if row is None:
         _insert_missing([name])
         row = Action.objects.get(name=name)
     return Entry(found, row)
+
+
+_BY_NAME = Compiled(lambda: Action.objects.filter(name=Parameter("name")))
 
 
 def entry(row: Action) -> Entry:

@@ -128,8 +128,8 @@ def schedules(
     places: Sequence[Place], actions: dict[str, Action], *, now: datetime, days: int, chance: random.Random
 ) -> list[Fired]:
     """Store ten schedules in each workspace with what became of their due times; return those that launched a run."""
-    from runs.insertion import copy
     from schedules.models import FireKind
+    from statements.insertion import copy
 
     fired: list[Fired] = []
     for place in places:
@@ -213,8 +213,8 @@ def callbacks(places: Sequence[Place], *, first: int, now: datetime, chance: ran
     """Store one callback, of its end, for one run in twenty; those of one receiver wait, since it is paused."""
     from django.db import connection
 
-    from runs.insertion import copy, give_ids
     from runs.models import RunCallback
+    from statements.insertion import copy, give_ids
     from webhooks import bodies
     from webhooks.models import BodyPack, Callback, Destination, Receiver
 

@@ -24,8 +24,9 @@ LOCK_S = 15
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT = 10, 5, 3
 UNACKNOWLEDGED_MS = 25_000
 
-# Statements that run for every batch (`runs.binary`) are prepared once they have run so often on a connection. A plan
-# that was made when tables were small is kept until these are analysed, or the connection is as old as this.
+# Statements of every request or batch (`statements`) are prepared once they have run so often on a connection.
+# A plan that was made when tables were small is kept until these are analysed, or a worker's connection is as old as
+# this.
 PREPARE_AFTER = 5
 WORKER_CONNECTION_S = 60
 

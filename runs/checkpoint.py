@@ -20,12 +20,12 @@ from django.utils import timezone
 from pydantic_core import to_json
 
 from runs import cancellation, counters, dispatch, lifecycle, outbox, turns
-from runs.binary import binary_cursor
 from runs.chunks import DoneBits, pack_json, pack_lines
 from runs.dispatch import Release
 from runs.failures import last_error
 from runs.leases import Lease, Retries
 from runs.models import Batch, BatchStatus, RunProgress, RunStatus
+from statements.cursors import binary_cursor
 
 log = structlog.get_logger(__name__)
 

@@ -5,6 +5,7 @@ A ring that fails is not an error: the sweep rings again. So nobody who rings wa
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -69,7 +70,7 @@ def _send(bell: Bell, times: int, **options: Any) -> bool:
     if time.monotonic() < _waits_until.get(bell, 0.0):
         return True
     try:
-        with pools.producers[_connection()].acquire(block=True, timeout=1) as producer:
+        with pools.producers[_pooled(current_app.conf.broker_write_url)].acquire(block=True, timeout=1) as producer:
             for _ in range(min(times, MAX_RINGS, _room(producer.channel, bell))):
                 current_app.send_task(bell.task, queue=bell.queue, producer=producer, **_SEND, **options)
     except Exception as error:  # kombu, redis and socket errors alike: none of them is the caller's trouble
@@ -109,6 +110,12 @@ def _room(channel: Any, bell: Bell) -> int:
 
 def _waiting(channel: Any, bell: Bell) -> int:
     return int(channel.client.llen(bell.queue))
+
+
+@functools.lru_cache(maxsize=1)
+def _pooled(url: str) -> Connection:
+    """Return what the pool of producers is known by. Making it takes as long as to send a message."""
+    return _connection()
 
 
 def _connection() -> Connection:

@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from actions.models import Action
-from runs.binary import binary_cursor
 from runs.chunks import DoneBits
 from runs.models import ExecutionMode
+from statements.cursors import binary_cursor
 
 Retries = dict[int, dict[str, Any]]
 """Of inputs that asked to be tried again, by offset: how often they were tried, and when they are due (epoch s)."""

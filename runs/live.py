@@ -25,6 +25,8 @@ from rest.errors import NotFound, Unavailable
 from runs import counters, dependencies, dispatch, launch, lost_calls, notices
 from runs.launch import LiveLaunch, PreparedRun
 from runs.models import TERMINAL, Batch, Run, RunStatus
+from statements.compiled import Compiled, Parameter
+from statements.cursors import prepared_cursor
 from workspaces import idempotency
 from workspaces.idempotency import Claim, FirstAnswer
 from workspaces.models import User, Workspace
@@ -146,10 +148,13 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
 
 
 def _answered(run: Run) -> Run:
-    found = Run.objects.for_answer().filter(pk=run.pk).first()
+    found = _ANSWERED.first(pk=run.pk)
     if found is None:
         raise NotFound("The run was deleted.", {"run_uid": str(run.uid)})
     return found
+
+
+_ANSWERED = Compiled(lambda: Run.objects.for_answer().filter(pk=Parameter("pk")))
 
 
 def _goes_on(run: Run, why: str) -> Unavailable:
@@ -172,7 +177,7 @@ def _not_taken() -> Unavailable:
 def _status(run: Run) -> RunStatus | None:
     """Return a run's status; None while the database does not answer."""
     try:
-        with connection.cursor() as cursor:
+        with prepared_cursor() as cursor:
             cursor.execute("SELECT status FROM runs_run WHERE id = %s", [run.pk])
             found = cursor.fetchone()
     except (OperationalError, InterfaceError):

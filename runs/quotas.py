@@ -11,15 +11,17 @@ from django.db.models import Count
 from rest.errors import LimitReached
 from runs.models import Run
 from runs.stored_bytes import stored_bytes
+from statements.compiled import Compiled, Parameter
 from workspaces import quotas
 from workspaces.models import Workspace
 from workspaces.quotas import Quota
 
+_UNFINISHED = Compiled(lambda: Run.objects.filter(workspace=Parameter("workspace")).unfinished().only("pk"))
 UNFINISHED_RUNS = Quota(
     "unfinished_runs",
     "RUNYARD_MAX_UNFINISHED_RUNS",
     limit=lambda: settings.RUNYARD_MAX_UNFINISHED_RUNS,
-    used=lambda workspace: Run.objects.of(workspace).unfinished().count(),
+    used=lambda workspace: _UNFINISHED.count(workspace=workspace.pk),
 )
 STORED_BYTES = Quota(
     "stored_bytes",

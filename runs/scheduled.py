@@ -22,7 +22,6 @@ from runs import doorbell, launch_checks, lifecycle, outbox, turns
 from runs.blocking import why_paused
 from runs.callback_requests import with_traceparent
 from runs.chunks import DoneBits, unpack_json
-from runs.insertion import copy, give_ids
 from runs.lifecycle import By
 from runs.models import (
     ExecutionMode,
@@ -34,6 +33,7 @@ from runs.models import (
     RunStatus,
     RunTransition,
 )
+from statements.insertion import copy, give_ids
 from telemetry import tracing
 from webhooks.models import Destination
 

@@ -10,7 +10,6 @@ from django.db import connection
 from runs import inputs, lifecycle, outbox, turns
 from runs.chunks import DoneBits
 from runs.inputs import PreparedInputs
-from runs.insertion import insert_together
 from runs.lifecycle import By
 from runs.models import (
     Actor,
@@ -24,6 +23,7 @@ from runs.models import (
     RunProgress,
     RunStatus,
 )
+from statements.insertion import insert_together
 
 
 def store(

@@ -12,6 +12,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef
 
 from runs.models import Batch, BatchStatus, ExecutionMode, ReadyRun, Run
+from statements.cursors import prepared_cursor
 
 SWEEP_STEP = 500
 
@@ -69,7 +70,7 @@ ON CONFLICT (run_id) DO UPDATE SET waiting_since = clock_timestamp()
 
 def make_ready(run_id: int, workspace_id: int, action_id: int) -> None:
     """Put a run that has a ready batch in line: after its workspace's others, at its workspace's turn among all."""
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_MAKE_READY, {"run": run_id, "workspace": workspace_id, "action": action_id})
 
 

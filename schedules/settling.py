@@ -17,7 +17,6 @@ from actions import registry
 from rest.errors import stored_error
 from rest.json import dumps, rfc3339
 from runs import quotas, scheduled
-from runs.insertion import copy
 from runs.lifecycle import By
 from runs.models import TERMINAL, Actor, Run, RunStatus
 from runs.quotas import Room
@@ -28,6 +27,7 @@ from schedules.due_times import next_due
 from schedules.missed import DueTimes, Line
 from schedules.models import Fire, FireKind, Overlap, Schedule
 from schedules.zones import UnknownZone
+from statements.insertion import copy
 
 ROWS_IN_ALL = 5_000  # runs and batches of one transaction, which holds its workspaces' turns while they are stored
 

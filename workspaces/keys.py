@@ -14,6 +14,7 @@ from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.db.models import Q
 
+from statements.compiled import Compiled, Parameter
 from workspaces.models import ApiKey, Membership, Role, Scope, User, Workspace
 
 PREFIX_LENGTH = 10
@@ -57,12 +58,16 @@ def make_key(
 
 def find_key(key: str, *, now: datetime) -> ApiKey | None:
     """Return the usable key row for `key` with its member, user and workspace, or None."""
-    return (
-        ApiKey.objects.usable(now)
+    return _BY_HASH.first(key_hash=hash_key(key), now=now)
+
+
+_BY_HASH = Compiled(
+    lambda: (
+        ApiKey.objects.usable(Parameter("now"))
         .select_related("membership__user", "membership__workspace")
-        .filter(key_hash=hash_key(key))
-        .first()
+        .filter(key_hash=Parameter("key_hash"))
     )
+)
 
 
 def note_use(row: ApiKey, *, now: datetime) -> None:

@@ -68,7 +68,7 @@ class Membership(models.Model):
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
-    def usable(self, now: datetime) -> Self:
+    def usable(self, now: datetime | models.Expression) -> Self:
         """Keys that open the door at `now`: neither revoked nor expired, and their user is active."""
         return self.filter(
             models.Q(expires_at__isnull=True) | models.Q(expires_at__gt=now),

@@ -132,7 +132,7 @@ def test_as_many_may_ring_at_once_as_there_are_threads(settings: Any, bell: Any)
     everybody = threading.Barrier(settings.RUNYARD_WEB_THREADS)
 
     def hold() -> bool:
-        with pools.producers[doorbell._connection()].acquire(block=True, timeout=10):
+        with pools.producers[doorbell._pooled(current_app.conf.broker_write_url)].acquire(block=True, timeout=10):
             everybody.wait(10)
         return True
 

@@ -9,8 +9,8 @@ import pytest
 from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
-from runs.insertion import copy, give_ids, insert_together
 from runs.models import InputChunk, InputSet, Run, RunProgress, RunTransition
+from statements.insertion import copy, give_ids, insert_together
 from tests.factories import Member, launch, numbers
 
 NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)

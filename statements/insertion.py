@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, ForeignKey, JSONField, Model
+
+from statements.cursors import prepared_cursor
 
 
 def insert_together(rows: Sequence[Model]) -> None:
@@ -18,23 +21,24 @@ def insert_together(rows: Sequence[Model]) -> None:
 
     Field values are those of `save`, `auto_now_add` included.
     """
+    database = connections[DEFAULT_DB_ALIAS]  # asked for once: `connection` looks it up for each use
     names = {id(row): f"row_{number}" for number, row in enumerate(rows)}
     values: list[Any] = []
-    inserts = [_insert(row, names, values) for row in rows]
+    inserts = [_insert(row, names, values, database) for row in rows]
     keys = ", ".join(f"(SELECT key FROM {name})" for name in names.values())
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(f"WITH {', '.join(inserts)} SELECT {keys}", values)
         stored = cursor.fetchone()
     for row, key in zip(rows, stored, strict=True):
         row.pk = key
-        row._state.adding, row._state.db = False, connection.alias
+        row._state.adding, row._state.db = False, database.alias
     for row in rows:
         for field in row._meta.concrete_fields:
             if referred := _referred(field, row):
                 setattr(row, field.attname, referred.pk)
 
 
-def _insert(row: Model, names: Mapping[int, str], values: list[Any]) -> str:
+def _insert(row: Model, names: Mapping[int, str], values: list[Any], database: BaseDatabaseWrapper) -> str:
     """Return one part of the statement, and add what it holds to `values`."""
     columns: list[str] = []
     selected: list[str] = []
@@ -47,8 +51,8 @@ def _insert(row: Model, names: Mapping[int, str], values: list[Any]) -> str:
         elif field is row._meta.auto_field:
             continue
         else:
-            selected.append(_placeholder(field, row, values))
-        columns.append(connection.ops.quote_name(str(field.column)))
+            selected.append(_placeholder(field, row, values, database))
+        columns.append(database.ops.quote_name(str(field.column)))
     source = f" FROM {', '.join(dict.fromkeys(referred))}" if referred else ""
     return (
         f"{names[id(row)]} AS (INSERT INTO {row._meta.db_table} ({', '.join(columns)})"
@@ -64,11 +68,11 @@ def _referred(field: Field[Any, Any], row: Model) -> Model | None:
     return found
 
 
-def _placeholder(field: Field[Any, Any], row: Model, values: list[Any]) -> str:
+def _placeholder(field: Field[Any, Any], row: Model, values: list[Any], database: BaseDatabaseWrapper) -> str:
     value = field.pre_save(row, add=True)
-    values.append(field.get_db_prep_save(value, connection))
+    values.append(field.get_db_prep_save(value, database))
     placed = getattr(field, "get_placeholder", None)  # arrays say their type
-    return str(placed(value, None, connection)) if placed else "%s"
+    return str(placed(value, None, database)) if placed else "%s"
 
 
 def give_ids(rows: Sequence[Model]) -> None:

@@ -40,4 +40,4 @@ class _Unprepared(ServerBindingCursor):
     """For Django's log of queries: of a prepared statement a cursor knows no text."""
 
     def execute(self, query: Any, params: Any = None) -> Any:
-        return super().execute(query, params, prepare=False)
+        return super().execute(query, params, prepare=False)  # type: ignore[misc]

@@ -7,7 +7,6 @@ is itself the one to replay next. So asking twice doubles nothing.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,6 +14,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from rest.database import try_lock
 from rest.errors import Conflict, NotFound
 from webhooks import receivers
 from webhooks.models import Callback, CallbackStatus
@@ -128,16 +128,12 @@ def _insert(found: list[int]) -> tuple[int, int]:
 
 def _lock(workspace: Workspace) -> None:
     """Let one bulk of a workspace go on at once: two that run side by side would not see what the other replays."""
-    name = f"webhooks.replay:{workspace.pk}".encode()
-    number = int.from_bytes(hashlib.sha256(name).digest()[:8], "big", signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
-        if not cursor.fetchone()[0]:
-            raise Conflict(
-                "Another replay in bulk is under way. Try again shortly.",
-                {"status": "IN_FLIGHT"},
-                headers={"Retry-After": "1"},
-            )
+    if not try_lock(f"webhooks.replay:{workspace.pk}"):
+        raise Conflict(
+            "Another replay in bulk is under way. Try again shortly.",
+            {"status": "IN_FLIGHT"},
+            headers={"Retry-After": "1"},
+        )
 
 
 def _refusal(callback: Callback) -> Conflict | NotFound:

@@ -6,18 +6,18 @@ Who is first holds a lock until that commit: the others are told to come again.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rest.body import body_hash
+from rest.database import try_lock
 from rest.errors import BadInput, Conflict, IdempotencyMismatch
 from rest.json import RawJSON
 from workspaces.authentication import caller_of
@@ -148,11 +148,7 @@ def _of(claim: Claim) -> dict[str, object]:
 
 def _lock(claim: Claim) -> bool:
     """Lock the key until the transaction ends. Returns False where another request holds it."""
-    name = f"{claim.membership_id}:{claim.endpoint}:{claim.key}".encode()
-    number = int.from_bytes(hashlib.sha256(name).digest()[:8], "big", signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
-        return bool(cursor.fetchone()[0])
+    return try_lock(f"{claim.membership_id}:{claim.endpoint}:{claim.key}")
 
 
 def _keep(claim: Claim, first: FirstAnswer) -> None:

@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from actions import catalogue, registry
@@ -16,7 +15,7 @@ from actions.admin_verbs import ACTION_VERBS
 from actions.definition import ActionDefinition
 from actions.forms import ActionForm
 from actions.models import Action
-from workspaces.markup import json_block
+from workspaces.markup import badge, json_block
 from workspaces.staff import StaffAdmin
 
 
@@ -110,7 +109,7 @@ class ActionAdmin(StaffAdmin):
     def code(self, action: Action) -> SafeString:
         """Return whether this installation has the action's code."""
         kind, text = ("good", "present") if _definition_of(action) else ("bad", "gone")
-        return format_html('<span class="badge badge-{}">{}</span>', kind, text)
+        return badge(kind, text)
 
     @admin.display(description="title")
     def title(self, action: Action) -> str:

@@ -9,6 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from runs.models import TERMINAL, Run, RunProgress, RunStatus
+from workspaces import markup
 
 BADGES = {
     RunStatus.SUCCEEDED: "good",
@@ -34,7 +35,7 @@ def kind(status: str) -> str:
 
 def badge(status: str) -> SafeString:
     """Return a status, in its colour."""
-    return format_html('<span class="badge badge-{}">{}</span>', kind(status), status)
+    return markup.badge(kind(status), status)
 
 
 def bar(progress: RunProgress) -> SafeString:

@@ -21,7 +21,7 @@ from schedules import admin_pages
 from schedules.admin_verbs import SCHEDULE_VERBS
 from schedules.clock import database_time
 from schedules.models import Fire, FireKind, Schedule, ScheduleStatus
-from workspaces.markup import json_block
+from workspaces.markup import badge, json_block
 from workspaces.staff import BoundedChangeList, ReadOnlyAdmin, WorkspaceFilter
 
 BADGES: dict[str, str] = {
@@ -168,7 +168,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
         overdue = admin_pages.overdue(schedule, timezone.now())
         if not overdue:
             return shown
-        return format_html('{} <span class="badge badge-bad">overdue by {}</span>', shown, overdue)
+        return format_html("{} {}", shown, badge("bad", f"overdue by {overdue}"))
 
     @admin.display(description="last fire")
     def shown_last(self, schedule: Any) -> SafeString | str:
@@ -177,7 +177,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
             return "-"
         late = max(schedule.last_late, timedelta())
         word, kind = admin_pages.word_and_kind(schedule.last_kind, late)
-        shown = format_html('<span class="badge badge-{}">{}</span>', kind, word)
+        shown = badge(kind, word)
         if schedule.last_kind != FireKind.FIRED:
             return shown
         return format_html('{} <span class="help figures">+{}</span>', shown, admin_pages.span(late))
@@ -222,7 +222,7 @@ class ScheduleAdmin(ReadOnlyAdmin):
 
 
 def _badge(status: str) -> SafeString:
-    return format_html('<span class="badge badge-{}">{}</span>', BADGES.get(status, "waiting"), status)
+    return badge(BADGES.get(status, "waiting"), status)
 
 
 def _run_link(uid: UUID | None) -> SafeString | str:

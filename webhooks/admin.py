@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 from webhooks.admin_verbs import CALLBACK_VERBS, RECEIVER_VERBS
 from webhooks.backlogs import Backlog, backlogs
 from webhooks.models import Callback, CallbackStatus, Receiver, ReceiverStatus
+from workspaces.markup import badge
 from workspaces.staff import BoundedChangeList, ReadOnlyAdmin, WorkspaceFilter
 
 FOUND_BY_RUN = 1_000
@@ -228,7 +229,7 @@ def _count(receivers: Collection[Any]) -> None:
 
 
 def _badge(status: CallbackStatus | ReceiverStatus) -> SafeString:
-    return format_html('<span class="badge badge-{}">{}</span>', BADGES.get(status, "waiting"), status.value)
+    return badge(BADGES.get(status, "waiting"), status.value)
 
 
 def _uid(uid: UUID) -> SafeString:

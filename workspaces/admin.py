@@ -21,6 +21,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from workspaces import keys
 from workspaces.admin_verbs import KEY_VERBS
 from workspaces.forms import ApiKeyForm, MembershipForm, WorkspaceForm
+from workspaces.markup import badge
 from workspaces.models import ApiKey, Membership, User, Workspace
 from workspaces.staff import ReadOnlyAdmin, StaffAdmin, WorkspaceFilter, manages_any_workspace, workspaces_of
 
@@ -282,7 +283,7 @@ class ApiKeyAdmin(ReadOnlyAdmin):
     def state(self, row: ApiKey) -> SafeString:
         """Return whether the key opens the door, or why it does not."""
         kind, text = _state(row)
-        return format_html('<span class="badge badge-{}">{}</span>', kind, text)
+        return badge(kind, text)
 
 
 def _state(row: ApiKey) -> tuple[str, str]:

@@ -12,6 +12,11 @@ from pydantic_core import from_json, to_json
 SHOWN_BYTES = 10_000
 
 
+def badge(kind: str, text: str) -> SafeString:
+    """Return a word in the colour of its kind, which `workspaces/staff.css` lists."""
+    return format_html('<span class="badge badge-{}">{}</span>', kind, text)
+
+
 def json_block(value: Any) -> SafeString:
     """Return a JSON value, indented."""
     return json_line_block(to_json(value))

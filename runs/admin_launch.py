@@ -15,7 +15,6 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -28,15 +27,14 @@ from actions.models import Action
 from rest.body import LARGE_BODY_BYTES, refuse_larger, take_large_body, too_large
 from rest.connection import has_hung_up
 from rest.errors import ApiError, NotFound, PayloadTooLarge, Unavailable
-from runs import launch_pages, live, uploads
+from runs import admin_launch_pages, live, uploads
+from runs.admin_launch_forms import LaunchForm, TryForm, UploadForm
 from runs.input_files import format_of
 from runs.launch import REJECT, SKIP
-from runs.launch_forms import LaunchForm, TryForm, UploadForm
 from runs.serializers import read_live_body
 from runs.uploads import Upload
-from workspaces.models import Membership, Scope, User, Workspace
-from workspaces.permissions import ROLES_BY_SCOPE
-from workspaces.staff import StaffAdmin
+from workspaces.models import Scope, User
+from workspaces.staff import StaffAdmin, workspaces_where
 
 if TYPE_CHECKING:
     Act = Callable[["Page", Any], HttpResponseBase | dict[str, Any]]
@@ -52,14 +50,6 @@ def paths(admin: StaffAdmin) -> list[URLPattern]:
         path("try/<str:action_name>/", _view(admin, "live", TryForm, try_live), name="runs_run_try"),
         path("upload/<str:action_name>/", _view(admin, "async", UploadForm, upload), name="runs_run_upload"),
     ]
-
-
-def workspaces_to_launch_in(request: HttpRequest) -> QuerySet[Workspace]:
-    """Return the workspaces in which the person signed in may launch, with the role the API asks for."""
-    if request.user.is_superuser:
-        return Workspace.objects.all()
-    launching = Membership.objects.filter(user=request.user.pk, role__in=ROLES_BY_SCOPE[Scope.RUN])
-    return Workspace.objects.filter(pk__in=launching.values("workspace"))
 
 
 class Page:
@@ -79,7 +69,7 @@ class Page:
         """Return the form, filled in as it was sent if `is_read`."""
         return kind(
             self.definition,
-            workspaces_to_launch_in(self.request),
+            workspaces_where(self.request, Scope.RUN),
             self.request,
             is_read=is_read,
             as_json=self.request.GET.get("as") == "json",
@@ -91,12 +81,12 @@ class Page:
         context |= {
             "opts": self.action._meta,
             "original": self.action,
-            "media": context["media"] + launch_pages.MEDIA,
+            "media": context["media"] + admin_launch_pages.MEDIA,
             "form": form,
             # Not the definition itself: templates call what can be called.
             "action_title": self.definition.title,
             "action_description": self.definition.description,
-            "why_closed": launch_pages.why_closed(self.definition, self.action, self.mode),
+            "why_closed": admin_launch_pages.why_closed(self.definition, self.action, self.mode),
             "as_json": self.request.GET.get("as") == "json",
             **more,
         }
@@ -119,7 +109,7 @@ def _view(admin: StaffAdmin, mode: str, kind: type[LaunchForm], act: Act) -> Cal
         except ApiError as error:
             form.refuse(error)
             status = error.status_code if isinstance(error, PayloadTooLarge | Unavailable) else 200
-            return page.show(form, status=status, refusal=launch_pages.shown_refusal(error))
+            return page.show(form, status=status, refusal=admin_launch_pages.shown_refusal(error))
         return page.show(form, **done) if isinstance(done, dict) else done
 
     protected = admin.admin_site.admin_view(show_or_act)
@@ -128,13 +118,13 @@ def _view(admin: StaffAdmin, mode: str, kind: type[LaunchForm], act: Act) -> Cal
     def view(request: HttpRequest, action_name: str) -> HttpResponseBase:
         if not admin.admin_site.has_permission(request):
             return redirect_to_login(request.get_full_path(), reverse("admin:login"))
-        if not request.user.has_perm(PERMISSION) or not workspaces_to_launch_in(request).exists():
+        if not request.user.has_perm(PERMISSION) or not workspaces_where(request, Scope.RUN).exists():
             raise PermissionDenied
         try:
             refuse_larger(request, settings.RUNYARD_MAX_BODY_BYTES + FORM_OVERHEAD_BYTES)
         except PayloadTooLarge as error:
             page = Page(admin, request, action_name, mode)
-            told = launch_pages.shown_refusal(too_large(settings.RUNYARD_MAX_BODY_BYTES))
+            told = admin_launch_pages.shown_refusal(too_large(settings.RUNYARD_MAX_BODY_BYTES))
             return page.show(page.form(kind, is_read=False), status=error.status_code, refusal=told)
         return protected(request, action_name)
 
@@ -160,7 +150,7 @@ def try_live(page: Page, form: TryForm) -> dict[str, Any]:
         now=timezone.now(),
         has_hung_up=lambda: has_hung_up(page.request),
     )
-    return {"answer": launch_pages.shown_answer(ended.run.pk, page.definition, waited_s=time.monotonic() - began)}
+    return {"answer": admin_launch_pages.shown_answer(ended.run.pk, page.definition, waited_s=time.monotonic() - began)}
 
 
 def upload(page: Page, form: UploadForm) -> HttpResponseBase | dict[str, Any]:
@@ -187,7 +177,7 @@ def upload(page: Page, form: UploadForm) -> HttpResponseBase | dict[str, Any]:
     on_invalid = REJECT if launches and sent.get("on_invalid") != SKIP else SKIP
     looked = uploads.look(uploaded, on_invalid=on_invalid, now=timezone.now())
     if not launches or not uploads.is_sealed(looked, sent.get("seal", "")):
-        return {"look": launch_pages.shown_look(looked, file.name), "has_changed": launches}
+        return {"look": admin_launch_pages.shown_look(looked, file.name), "has_changed": launches}
     run = looked.prepared.store()
     looked.prepared.ring()
     messages.success(page.request, f"Launched on {looked.input_count:,} inputs.")

@@ -6,7 +6,7 @@ from django import template
 
 from actions import registry
 from actions.models import Action
-from runs import launch_pages
+from runs import admin_launch_pages
 
 register = template.Library()
 
@@ -14,4 +14,4 @@ register = template.Library()
 @register.simple_tag
 def ways_to_launch(action: Action) -> list[str]:
     """Return "live" and "async", as far as the action runs so; nothing where its code is gone."""
-    return launch_pages.ways_of(registry.get(action.name))
+    return admin_launch_pages.ways_of(registry.get(action.name))

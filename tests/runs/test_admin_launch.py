@@ -323,7 +323,7 @@ def test_an_actions_page_leads_there(root: Client, acme: Member) -> None:
 
 @pytest.mark.django_db
 def test_the_workspaces_offered_are_bounded(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runs.launch_forms.WORKSPACES_OFFERED", 2)
+    monkeypatch.setattr("runs.admin_launch_forms.WORKSPACES_OFFERED", 2)
     made = [Workspace.objects.create(name=f"W{n}") for n in range(4)]
 
     def offered(**query: Any) -> list[str]:

@@ -26,13 +26,12 @@ from django.forms import ModelChoiceField
 from django.http import HttpRequest
 
 from rest import pagination
-from workspaces.acting import ActingAdmin
+from workspaces.acting import LONGEST_KEY, ActingAdmin
 from workspaces.models import Membership, Scope, Workspace
 from workspaces.permissions import ROLES_BY_SCOPE
 from workspaces.staff_verbs import EVERY_ROW
 
 WORKSPACES_OFFERED = 100
-LONGEST_ID = 19  # digits
 
 
 def workspaces_of(request: HttpRequest) -> QuerySet[Workspace]:
@@ -221,6 +220,6 @@ class WorkspaceFilter(admin.SimpleListFilter):
         value = self.value()
         if value is None:
             return queryset
-        if not value.isdecimal() or len(value) > LONGEST_ID:
+        if not value.isdecimal() or len(value) > LONGEST_KEY:
             raise IncorrectLookupParameters
         return queryset.filter(**{f"{self.path}": int(value)})

@@ -7,13 +7,11 @@ from typing import NamedTuple
 from django.db import connection
 
 from runs import gates
-from runs.models import TERMINAL
+from runs.models import HAS_ENDED_SQL
 
 COUNTED_RUNS = 10_000
 COUNTED_BATCHES = 10_000
 COUNTED_ENTRIES = 10_000
-
-_HAS_ENDED = f"status IN ({', '.join(repr(str(status.value)) for status in sorted(TERMINAL))})"
 
 
 class Unfinished(NamedTuple):
@@ -27,7 +25,7 @@ class Unfinished(NamedTuple):
 
 _UNFINISHED = f"""
 SELECT action_name, execution_mode, status, count(*)
-  FROM (SELECT action_name, execution_mode, status FROM runs_run WHERE NOT ({_HAS_ENDED}) LIMIT %s) AS run
+  FROM (SELECT action_name, execution_mode, status FROM runs_run WHERE NOT ({HAS_ENDED_SQL}) LIMIT %s) AS run
  GROUP BY action_name, execution_mode, status
 """
 

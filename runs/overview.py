@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connection
 
-from runs.models import TERMINAL, RunStatus
+from runs.models import HAS_ENDED_SQL, TERMINAL, RunStatus
 
 READ_AT_MOST = 200_000
 GROUPS_AT_MOST = 8
@@ -62,7 +62,7 @@ class Interval:
 
 
 _OF_WORKSPACES = "(%(workspaces)s::bigint[] IS NULL OR run.workspace_id = ANY(%(workspaces)s))"
-_HAS_ENDED = f"run.status IN ({', '.join(repr(str(status.value)) for status in sorted(TERMINAL))})"
+_HAS_ENDED = f"run.{HAS_ENDED_SQL}"
 
 _QUEUES = f"""
 SELECT action_name, status, count(*), sum(remaining)

@@ -1,10 +1,9 @@
 """What happened: a run, its inputs, the batches they are executed in, the results, and the run's timeline.
 
-The tables are written by one module each: `storing` makes a run and all it starts with (`scheduled`
-many at once), `lifecycle` moves a run's
-status, `dispatch` a batch's, `checkpoint` appends results and moves the counters, which `resumption` takes back for
-what runs again, `dependencies` whom a run waits for, and `outbox` what is to be called back. `deletion` takes a run
-away. Querysets here ask and never change.
+The tables are written by one module each: `storing` makes a run and all it starts with (`scheduled` many at once),
+`lifecycle` moves a run's status, `dispatch` a batch's, `checkpoint` appends results and moves the counters, which
+`resumption` takes back for what runs again, `dependencies` writes whom a run waits for, and `outbox` what is to be
+called back. `deletion` takes a run away. Querysets here ask and never change.
 """
 
 from runs.models.batches import Batch, BatchQuerySet, BatchStatus, ResultChunk
@@ -16,6 +15,7 @@ from runs.models.run import (
     CREATION,
     EXECUTABLE,
     HAS_ENDED,
+    HAS_ENDED_SQL,
     IS_UNFINISHED,
     TERMINAL,
     Actor,
@@ -34,6 +34,7 @@ __all__ = [
     "CREATION",
     "EXECUTABLE",
     "HAS_ENDED",
+    "HAS_ENDED_SQL",
     "IS_UNFINISHED",
     "TERMINAL",
     "ActionGate",

@@ -38,6 +38,7 @@ class RunStatus(models.TextChoices):
 
 TERMINAL = frozenset({RunStatus.SUCCEEDED, RunStatus.PARTIAL_SUCCEEDED, RunStatus.FAILED, RunStatus.INVALID})
 HAS_ENDED = models.Q(status__in=sorted(TERMINAL))  # sorted: an index serves the very words it was made with
+HAS_ENDED_SQL = f"status IN ({', '.join(repr(str(status.value)) for status in sorted(TERMINAL))})"
 IS_UNFINISHED = ~HAS_ENDED
 CREATION = ("created_at", "id")
 """The order in which runs were created."""

@@ -12,7 +12,7 @@ import contextvars
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
@@ -71,8 +71,11 @@ def runner_for(call: Call, work: Iterable[Work], *, on_start: Callable[[], None]
     return SequentialRunner(call, work, on_start, admit)
 
 
-class _Queue:
-    """The inputs not yet started."""
+class _Runner:
+    """What the three have in common: the inputs not yet started, and those in hand."""
+
+    is_stuck = False
+    in_hand: Sized = ()
 
     def __init__(
         self, call: Call, work: Iterable[Work], on_start: Callable[[], None], admit: Admit | None = None
@@ -102,11 +105,13 @@ class _Queue:
     def abandon(self) -> None:
         self.stop()
 
+    @property
+    def is_finished(self) -> bool:
+        return not self.waiting and not self.in_hand
 
-class SequentialRunner(_Queue):
+
+class SequentialRunner(_Runner):
     """One input after the other, in the worker process itself; an alarm ends a call at its time limit."""
-
-    is_stuck = False
 
     def __init__(
         self, call: Call, work: Iterable[Work], on_start: Callable[[], None], admit: Admit | None = None
@@ -132,10 +137,6 @@ class SequentialRunner(_Queue):
     def _within_limit(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return alarm.call(self.call.limits.timeout_s, function, *arguments)
 
-    @property
-    def is_finished(self) -> bool:
-        return not self.waiting
-
 
 def drop_broken_connections() -> None:
     """Close database connections that a call left in the middle of something.
@@ -155,63 +156,54 @@ def drop_broken_connections() -> None:
             used.close()
 
 
-class ThreadRunner(_Queue):
+class ThreadRunner(_Runner):
     """Up to `concurrency` inputs at once, each in a thread. A call past its limit is interrupted, then given up."""
 
     def __init__(
         self, call: Call, work: Iterable[Work], on_start: Callable[[], None], admit: Admit | None = None
     ) -> None:
         super().__init__(call, work, on_start, admit)
-        self._in_hand: dict[Future[Outcome], _InThread] = {}
+        self.in_hand: dict[Future[Outcome], _InThread] = {}
         self._pool = ThreadPoolExecutor(call.limits.concurrency, thread_name_prefix="action")
-        self._stuck = False
 
     def step(self, until: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         size = 0
         while not self.is_finished and size < MAX_BYTES_IN_HAND and (now := time.monotonic()) < until:
             self._fill()
-            next_look = min([until, *(one.next_look for one in self._in_hand.values())])
-            ended, _ = wait(self._in_hand, timeout=max(next_look - now, 0.001), return_when=FIRST_COMPLETED)
-            for outcome in [*(self._in_hand.pop(one).end(one) for one in ended), *self._overdue()]:
+            next_look = min([until, *(one.next_look for one in self.in_hand.values())])
+            ended, _ = wait(self.in_hand, timeout=max(next_look - now, 0.001), return_when=FIRST_COMPLETED)
+            for outcome in [*(self.in_hand.pop(one).end(one) for one in ended), *self._overdue()]:
                 outcomes.append(outcome)
                 size += outcome.size
         if self.is_finished:
-            self._pool.shutdown(wait=not self._stuck)
+            self._pool.shutdown(wait=not self.is_stuck)
         return outcomes
 
     def _fill(self) -> None:
-        for _ in range(self.admitted(self.call.limits.concurrency - len(self._in_hand)) if not self._stuck else 0):
+        for _ in range(self.admitted(self.call.limits.concurrency - len(self.in_hand)) if not self.is_stuck else 0):
             in_thread = _InThread(self.call, self.take())
             # With what names the batch in logs and traces, which a thread does not inherit.
             future = self._pool.submit(contextvars.copy_context().run, in_thread.run)
-            self._in_hand[future] = in_thread
+            self.in_hand[future] = in_thread
 
     def abandon(self) -> None:
         self.stop()
-        for one in self._in_hand.values():
+        for one in self.in_hand.values():
             one.deadline = 0.0
         while not self.is_finished:
             self.step(time.monotonic() + 1)
 
     def _overdue(self) -> list[Outcome]:
         given_up = []
-        for future, one in list(self._in_hand.items()):
+        for future, one in list(self.in_hand.items()):
             if one.is_overdue(time.monotonic()):
-                del self._in_hand[future]
+                del self.in_hand[future]
                 given_up.append(one.give_up())
                 # Its thread runs on. Nothing more is started here: the process is about to be replaced.
-                self._stuck = True
+                self.is_stuck = True
                 self.stop()
         return given_up
-
-    @property
-    def is_finished(self) -> bool:
-        return not self.waiting and not self._in_hand
-
-    @property
-    def is_stuck(self) -> bool:
-        return self._stuck
 
 
 class _InThread:
@@ -266,7 +258,7 @@ class _InThread:
         return self.call.failure(self.work.offset, self.work.attempt, self.started_at, InputTimeout())
 
 
-class AsyncRunner(_Queue):
+class AsyncRunner(_Runner):
     """Up to `concurrency` inputs at once on the process's event loop, which stays the same over its life."""
 
     def __init__(
@@ -276,9 +268,8 @@ class AsyncRunner(_Queue):
         self._may_start = 0
         self._loop = event_loop()
         alarm.install()
-        self._in_hand: dict[asyncio.Task[Outcome], _OnLoop] = {}
+        self.in_hand: dict[asyncio.Task[Outcome], _OnLoop] = {}
         self._turned_at = time.monotonic()
-        self._stuck = False
 
     def step(self, until: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -287,7 +278,7 @@ class AsyncRunner(_Queue):
             asks = True
             while asks and not self.is_finished:
                 # Where it may ask the database: not on the loop, which calls of other inputs share.
-                self._may_start = self.admitted(self.call.limits.concurrency - len(self._in_hand))
+                self._may_start = self.admitted(self.call.limits.concurrency - len(self.in_hand))
                 asks = self._loop.run_until_complete(self._step(until, outcomes))
         finally:
             alarm.cancel()
@@ -299,34 +290,34 @@ class AsyncRunner(_Queue):
         """Work until about `until`, or until enough has ended. Returns whether it goes on once more may start."""
         size = sum(outcome.size for outcome in outcomes)
         while not self.is_finished and size < MAX_BYTES_IN_HAND and (now := time.monotonic()) < until:
-            while self.waiting and len(self._in_hand) < self.call.limits.concurrency:
+            while self.waiting and len(self.in_hand) < self.call.limits.concurrency:
                 if self._admit is not None:
                     if not self._may_start:
                         return True
                     self._may_start -= 1
                 work = self.take()
                 task = asyncio.create_task(self.call.run_async(work.offset, work.line, work.attempt))
-                self._in_hand[task] = _OnLoop(work, time.time(), now + self.call.limits.timeout_s + GRACE_S)
+                self.in_hand[task] = _OnLoop(work, time.time(), now + self.call.limits.timeout_s + GRACE_S)
             self._turned_at = time.monotonic()
             look_s = min(until - now, GRACE_S / 2)
-            ended, _ = await asyncio.wait(self._in_hand, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
-            for outcome in [*(self._in_hand.pop(task).end(task, self.call) for task in ended), *self._overdue()]:
+            ended, _ = await asyncio.wait(self.in_hand, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
+            for outcome in [*(self.in_hand.pop(task).end(task, self.call) for task in ended), *self._overdue()]:
                 outcomes.append(outcome)
                 size += outcome.size
         return False
 
     def _overdue(self) -> list[Outcome]:
         """Give up calls that go on although they were cancelled at their limit."""
-        overdue = [task for task, one in self._in_hand.items() if one.given_up_at <= time.monotonic()]
+        overdue = [task for task, one in self.in_hand.items() if one.given_up_at <= time.monotonic()]
         if overdue:
             # They run on. Nothing more is started here: the process is about to be replaced.
-            self._stuck = True
+            self.is_stuck = True
             self.stop()
-        return [self._in_hand.pop(task).give_up(self.call) for task in overdue]
+        return [self.in_hand.pop(task).give_up(self.call) for task in overdue]
 
     def abandon(self) -> None:
         self.stop()
-        for task, one in self._in_hand.items():
+        for task, one in self.in_hand.items():
             task.cancel()
             one.given_up_at = time.monotonic() + GRACE_S
         while not self.is_finished:
@@ -337,22 +328,14 @@ class AsyncRunner(_Queue):
         alarm.arm(GRACE_S, self._is_blocking)  # the next call may hold the loop too
         running = asyncio.current_task(self._loop)
         now = time.monotonic()
-        overdue = {task for task, one in self._in_hand.items() if one.given_up_at <= now}
+        overdue = {task for task, one in self.in_hand.items() if one.given_up_at <= now}
         # A task that a call has made is to blame when the loop stands still while a call is past its limit.
-        stands_still = now - self._turned_at > GRACE_S and running not in self._in_hand
+        stands_still = now - self._turned_at > GRACE_S and running not in self.in_hand
         if running is None or not (running in overdue or (overdue and stands_still)):
             return False
         for task in overdue:  # those that it held up have time to end now
-            self._in_hand[task].given_up_at = now + GRACE_S
+            self.in_hand[task].given_up_at = now + GRACE_S
         return True
-
-    @property
-    def is_finished(self) -> bool:
-        return not self.waiting and not self._in_hand
-
-    @property
-    def is_stuck(self) -> bool:
-        return self._stuck
 
 
 @dataclass(slots=True)

@@ -178,13 +178,32 @@ class NameFilter(FormFilter):
         return named(runs, self.values[-1])
 
 
-class CreatedFilter(FormFilter):
+class SpanFilter(FormFilter):
+    """Offers spans of time that end now: what each is called, and how long it is."""
+
+    kind = "select"
+    spans: ClassVar[dict[str, tuple[str, timedelta]]]
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """Return the spans that can be chosen."""
+        return [(name, text) for name, (text, _) in self.spans.items()]
+
+    def chosen(self, runs: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the runs of the span chosen; all of them where there is no such span."""
+        name = self.values[-1]
+        return self.runs_of(runs, name, timezone.now() - self.spans[name][1]) if name in self.spans else runs
+
+    def runs_of(self, runs: QuerySet[Any], name: str, since: datetime) -> QuerySet[Any]:
+        """Return the runs of the span of this name, which began then."""
+        raise NotImplementedError
+
+
+class CreatedFilter(SpanFilter):
     """The runs of the last while, or those before."""
 
     title = "created"
     parameter_name = "created"
-    kind = "select"
-    spans: ClassVar = {
+    spans = {
         "hour": ("In the last hour", timedelta(hours=1)),
         "day": ("In the last 24 hours", timedelta(days=1)),
         "week": ("In the last 7 days", timedelta(days=7)),
@@ -192,16 +211,8 @@ class CreatedFilter(FormFilter):
         "before-week": ("Before the last 7 days", timedelta(days=7)),
     }
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the spans that can be chosen."""
-        return [(name, text) for name, (text, _) in self.spans.items()]
-
-    def chosen(self, runs: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the runs of the span chosen."""
-        name = self.values[-1]
-        if name not in self.spans:
-            return runs
-        since = timezone.now() - self.spans[name][1]
+    def runs_of(self, runs: QuerySet[Any], name: str, since: datetime) -> QuerySet[Any]:
+        """Return the runs created since, or before."""
         return created_before(runs, since) if name.startswith("before") else runs.filter(created_at__gte=since)
 
 
@@ -225,27 +236,19 @@ class CreatedBeforeFilter(FormFilter):
         return created_before(runs, _moment(self.values[-1]))
 
 
-class EndedFilter(FormFilter):
+class EndedFilter(SpanFilter):
     """The runs that ended a short while ago."""
 
     title = "ended"
     parameter_name = "ended"
-    kind = "select"
-    spans: ClassVar = {
+    spans = {
         "hour": ("In the last hour", timedelta(hours=1)),
         "day": ("In the last 24 hours", timedelta(days=1)),
     }
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the spans that can be chosen."""
-        return [(name, text) for name, (text, _) in self.spans.items()]
-
-    def chosen(self, runs: QuerySet[Any]) -> QuerySet[Any]:
-        """Return the runs that ended in the span chosen."""
-        name = self.values[-1]
-        if name not in self.spans:
-            return runs
-        return runs.filter(HAS_ENDED, finished_at__gte=timezone.now() - self.spans[name][1])
+    def runs_of(self, runs: QuerySet[Any], name: str, since: datetime) -> QuerySet[Any]:
+        """Return the runs that ended since."""
+        return runs.filter(HAS_ENDED, finished_at__gte=since)
 
 
 class ErrorFilter(FormFilter):

@@ -160,6 +160,11 @@ def _output_limits(max_results: int | None) -> OutputLimits:
     )
 
 
+def input_error_of(error: ApiError, error_ref: str) -> dict[str, Any]:
+    """Return one of the API's errors as an input keeps it."""
+    return input_error(error.label, error.message, scope=error.error_scope, params=error.params, error_ref=error_ref)
+
+
 def input_error(
     label: str,
     message: str,

@@ -20,7 +20,7 @@ from django.utils import timezone
 from actions import catalogue, registry
 from rest.errors import ApiError
 from runs import checkpoint, dispatch, doorbell, gates, notices
-from runs.calls import Call, input_error
+from runs.calls import Call, input_error_of
 from runs.careful import CarefulRunner
 from runs.checkpoint import LeaseLost, Outcome
 from runs.chunks import unpack_lines
@@ -212,10 +212,7 @@ def _fail_all(lease: Lease, error: ApiError) -> None:
     now = time.time()
     outcomes = []
     for work in _work_of(lease):
-        error_ref = str(input_uid(lease.run_uid, lease.first_index + work.offset))
-        stored = input_error(
-            error.label, error.message, scope=error.error_scope, params=error.params, error_ref=error_ref
-        )
+        stored = input_error_of(error, str(input_uid(lease.run_uid, lease.first_index + work.offset)))
         outcomes.append(Outcome(work.offset, work.attempt, now, now, error=stored))
     with suppress(LeaseLost):
         checkpoint.write(lease, outcomes, release=True)

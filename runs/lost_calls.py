@@ -17,7 +17,7 @@ from django.utils import timezone
 from actions import catalogue, registry
 from rest.errors import ApiError, TimedOut, WorkerLost
 from runs import checkpoint, dispatch, notices
-from runs.calls import input_error
+from runs.calls import input_error_of
 from runs.checkpoint import LeaseLost, Outcome
 from runs.execution import KILL_AFTER_S
 from runs.lease_keeper import RENEWALS_OF_A_LEASE
@@ -102,13 +102,7 @@ def end(batch: Batch, *, now: datetime, seen_at: datetime, if_overdue: bool = Fa
     if lease is None:
         return False
     error, started_at = _what_happened(batch.run, seen_at=seen_at), batch.run.started_at or now
-    stored = input_error(
-        error.label,
-        error.message,
-        scope=error.error_scope,
-        params=error.params,
-        error_ref=str(input_uid(lease.run_uid, 0)),
-    )
+    stored = input_error_of(error, str(input_uid(lease.run_uid, 0)))
     outcome = Outcome(0, 1, started_at.timestamp(), now.timestamp(), error=stored)
     try:
         checkpoint.write(lease, [outcome], release=True, now=now)

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,15 @@ def _end_children() -> None:
     handing_back = threading.Thread(target=_hand_back, daemon=True)
     handing_back.start()
     handing_back.join(HAND_BACK_S)
+    kill_children()
+
+
+def kill_children() -> None:
+    """Kill the processes of this worker, those that still live."""
     for child in active_children():
         if child.pid is not None:
-            os.kill(child.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
 
 
 def _hand_back() -> None:

@@ -20,10 +20,10 @@ from django.views.decorators.http import require_safe
 from config.models import ProcessHeartbeat
 from rest import schema
 from rest.json import dumps
+from rest.middleware import SERVICE_PATHS
 
 log = structlog.get_logger(__name__)
 
-PATHS = ("/healthz", "/readyz", "/metrics")
 SEEN_WITHIN = timedelta(seconds=15)
 FORGOTTEN_AFTER = timedelta(days=1)
 BROKER_TIMEOUT_S = 1.0
@@ -42,13 +42,13 @@ def note_process(name: str, *, role: str) -> None:
 
 
 class AnyHostMiddleware:
-    """Answers PATHS before anything looks at the Host header: load balancers and scrapers ask by address."""
+    """Answers SERVICE_PATHS before anything looks at the Host header: load balancers and scrapers ask by address."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info in PATHS:
+        if request.path_info in SERVICE_PATHS:
             return resolve(request.path_info).func(request)
         return self.get_response(request)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from billiard import active_children
 from celery.concurrency import asynpool, prefork
 
+from config.celery import kill_children
 from config.environment import worker_stop_s
 
 log = structlog.get_logger(__name__)
@@ -72,10 +72,7 @@ class TaskPool(prefork.TaskPool):
 
     def _end(self) -> None:
         log.error("worker_killed", reason="it did not come to an end")
-        for child in active_children():
-            if child.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(child.pid, signal.SIGKILL)
+        kill_children()
         os._exit(1)
 
 

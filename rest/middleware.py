@@ -21,7 +21,7 @@ from rest.errors import (
 from rest.json import dumps
 from rest.request_id import current_request_id
 
-_SERVICE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+SERVICE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 _ERRORS: dict[int, type[ApiError]] = {
     403: NoAccess,
     404: NotFound,
@@ -57,7 +57,7 @@ class ErrorBodyMiddleware:
 
 def speaks_json(path: str) -> bool:
     """Say whether a path is the API's, or of those that load balancers and scrapers ask."""
-    return is_api_path(path) or path in _SERVICE_PATHS
+    return is_api_path(path) or path in SERVICE_PATHS
 
 
 def is_api_path(path: str) -> bool:

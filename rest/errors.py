@@ -213,7 +213,7 @@ class Unavailable(ApiError):
         super().__init__(message, params, headers={"Retry-After": str(retry_after_s)})
 
 
-RESERVED_LABELS: frozenset[str] = frozenset(cls.label for cls in [*ApiError.__subclasses__()]) | {
+RESERVED_LABELS: frozenset[str] = frozenset(cls.label for cls in ApiError.__subclasses__()) | {
     "TOO_MANY_FAILURES",
     "DEPENDENCY_FAILED",
     "ACTION_PAUSED",

@@ -61,6 +61,10 @@ class StrictBody(BaseModel):
         return told
 
 
+class NoBody(StrictBody):
+    """The body of what takes none; `{}` is none."""
+
+
 _NULL = {"type": "null"}
 
 

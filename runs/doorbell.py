@@ -42,7 +42,7 @@ LATEST_LOOKED_AT = 16  # of the messages in a queue that several bells share
 LOOKED_AT_AGAIN_S = 0.2
 RINGS_AHEAD_S = 5.0
 
-_SEND: dict[str, Any] = {"retry": False, "expires": EXPIRES_S}
+_RING_OPTIONS: dict[str, Any] = {"retry": False, "expires": EXPIRES_S}
 _GIVE_UP_FAST = {
     "socket_timeout": 1,
     "socket_connect_timeout": 1,
@@ -72,7 +72,7 @@ def _send(bell: Bell, times: int, **options: Any) -> bool:
     try:
         with pools.producers[_pooled(current_app.conf.broker_write_url)].acquire(block=True, timeout=1) as producer:
             for _ in range(min(times, MAX_RINGS, _room(producer.channel, bell))):
-                current_app.send_task(bell.task, queue=bell.queue, producer=producer, **_SEND, **options)
+                current_app.send_task(bell.task, queue=bell.queue, producer=producer, **_RING_OPTIONS, **options)
     except Exception as error:  # kombu, redis and socket errors alike: none of them is the caller's trouble
         _silent_until = time.monotonic() + PAUSE_AFTER_FAILURE_S
         log.warning("doorbell_failed", error=f"{type(error).__name__}: {error}")

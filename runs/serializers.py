@@ -43,7 +43,7 @@ Inputs = Annotated[
     list[Any],
     Field(
         description="Objects that the action takes. Each may carry `custom_data`, which comes back with its results.",
-        json_schema_extra=_tell_how_many,  # runs.launch checks it
+        json_schema_extra=_tell_how_many,  # runs.launch_checks refuses more
     ),
 ]
 

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from actions.options import HIGHEST
 from rest.errors import BadInput
-from rest.strict import StrictBody, Time
+from rest.strict import NoBody, StrictBody, Time
 from runs.launch import AsyncLaunch
 from runs.representations import CallbackSettings
 from runs.serializers import (
@@ -82,10 +82,6 @@ class ScheduleChangesBody(StrictBody):
     tags: list[Tag] = Field(default=[], max_length=20)
     batch_size: int | None = Field(default=None, ge=1, le=HIGHEST["batch_size"])
     on_invalid: Literal["skip", "reject"] = "skip"
-
-
-class NoBody(StrictBody):
-    """The body of what takes none; `{}` is none."""
 
 
 MISTAKEN = {

@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest.errors import BadParameters, Conflict, LimitReached, NotFound
 from rest.json import dumps
 from rest.operations import Operation, links
+from rest.strict import NoBody
 from rest.views import ApiView, ListView
 from runs.launch_views import launched
 from runs.openapi import CALLBACKS, WITH_RUN
@@ -25,7 +26,6 @@ from schedules.representations import DueTime, MadeSchedule
 from schedules.serializers import (
     FireSerializer,
     MadeScheduleSerializer,
-    NoBody,
     PreviewSerializer,
     ScheduleBody,
     ScheduleChangesBody,

@@ -1,10 +1,9 @@
 """Which callbacks are sent next, and in whose hands they are: every change of `Callback.status` happens here.
 
 A sender that has room claims what is due of the receiver that was served longest ago, of the workspace whose turn it
-is. A claim is a compare-and-set that
-raises the callback's `claim` and leases it for longer than an attempt can take, so a lease is never renewed. Whoever
-records an attempt names the claim it was made under; when that is no longer true, nothing is recorded: another sender
-has the callback, or it was deleted. Lease times are the database's clock.
+is. A claim is a compare-and-set that raises the callback's `claim` and leases it for longer than an attempt can take,
+so a lease is never renewed. Whoever records an attempt names the claim it was made under; when that is no longer true,
+nothing is recorded: another sender has the callback, or it was deleted. Lease times are the database's clock.
 """
 
 from __future__ import annotations
@@ -80,8 +79,8 @@ def claim(
     """Claim what is due of the receiver that was served longest ago, of the workspace that comes `after_workspace`.
 
     Not of the receivers and workspaces `without`. `room` says how many of a receiver may be claimed, by its id and its
-    workspace's. Returns None when nothing is due, and an empty list when
-    something may be: what was found is gone, or there is no room for it, or others hold the receiver for a moment.
+    workspace's. Returns None when nothing is due, and an empty list when something may be: what was found is gone, or
+    there is no room for it, or others hold the receiver for a moment.
     """
     claimed_at = time.monotonic()
     with transaction.atomic():

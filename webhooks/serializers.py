@@ -17,10 +17,6 @@ from webhooks.representations import Attempt, WebhookSecrets
 from webhooks.signing import Secrets
 
 
-class NoBody(StrictBody):
-    """The body of what takes none; `{}` is none."""
-
-
 class RotationBody(StrictBody):
     """Whether a secret that is still good may be ended by it."""
 

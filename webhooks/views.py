@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 from rest.errors import Conflict, NotFound
 from rest.json import dumps
 from rest.operations import Operation, links
-from rest.strict import read_strictly
+from rest.strict import NoBody, read_strictly
 from rest.views import ApiView, ListView
 from webhooks import backlogs, destinations, representations, signing, trial
 from webhooks.filters import CallbackFilters
@@ -24,7 +24,6 @@ from webhooks.representations import Attempt, ReplayedCallbacks, WebhookSecrets
 from webhooks.serializers import (
     BulkReplayBody,
     CallbackSerializer,
-    NoBody,
     ReceiverSerializer,
     RotationBody,
     TrialBody,

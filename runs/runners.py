@@ -41,6 +41,8 @@ class Work(NamedTuple):
 
 
 class Runner(Protocol):
+    """What executes a batch's inputs; used from one thread."""
+
     def step(self, until: float) -> list[Outcome]:
         """Work until about `until` (monotonic seconds), or until enough has ended; return what has ended."""
         ...

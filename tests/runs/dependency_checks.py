@@ -9,13 +9,13 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from runs import cancellation, checkpoint, dispatch, input_list, lifecycle, recovery, resumption
+from runs import checkpoint, dispatch, input_list, lifecycle, recovery
 from runs.calls import input_error
 from runs.checkpoint import Outcome
 from runs.input_list import InputFilter
-from runs.lifecycle import By
-from runs.models import Actor, Batch, Dependency, ReadyRun, Run, RunStatus
+from runs.models import Batch, Dependency, ReadyRun, Run, RunStatus
 from tests.factories import Member, counts, inputs_of, launch, numbers, outputs_of, reread
+from tests.runs.steps import cancel, ok
 
 S = RunStatus
 HOUR = timedelta(hours=1)
@@ -31,24 +31,8 @@ def then(by: Member, *others: Run, **asked: Any) -> Run:
     return launch("double", [*numbers(2), {}], by=by, depends_on=[run.uid for run in others], **asked)
 
 
-def by(who: Member) -> By:
-    return By(Actor.MEMBER, who.user.uid)
-
-
-def cancel(run: Run, who: Member) -> Run:
-    return cancellation.cancel(run, by=by(who), now=timezone.now())
-
-
-def resume(run: Run, who: Member) -> Run:
-    return resumption.resume(run, by=by(who), now=timezone.now())
-
-
 def sweep(**times: Any) -> recovery.Found:
     return recovery.sweep(**times)
-
-
-def ok(offset: int) -> Outcome:
-    return Outcome(offset, 1, time.time(), time.time(), outputs=[b"%d" % offset])
 
 
 def bad(offset: int) -> Outcome:

@@ -10,10 +10,10 @@ from django.utils import timezone
 
 from actions.models import Action
 from runs import cancellation, checkpoint, dispatch, execution, recovery, resumption
-from runs.leases import Lease
 from runs.lifecycle import By
 from runs.models import ActionGate, Actor, ReadyRun, Run, RunStatus
 from tests.factories import Member, counts, define, inputs_of, launch, numbers, reread, work
+from tests.runs.steps import claim
 
 pytestmark = pytest.mark.django_db
 LONG_AGO = timedelta(seconds=10)
@@ -23,12 +23,6 @@ LONG_AGO = timedelta(seconds=10)
 def run(acme: Member) -> Run:
     define("process", lambda n: n, max_concurrency=1)
     return launch("act", numbers(4), by=acme, batch_size=2)
-
-
-def claim() -> Lease:
-    lease = dispatch.claim(worker="w", actions=["act"], now=timezone.now())
-    assert lease is not None
-    return lease
 
 
 def let_wait() -> None:
@@ -68,7 +62,7 @@ def test_a_run_of_an_action_that_is_paused_or_off(
 
 
 def test_a_run_that_was_begun_when_its_action_was_paused(run: Run) -> None:
-    lease = claim()
+    lease = claim("act")
     Action.objects.filter(name="act").update(paused=True)
     assert recovery.sweep().blocked_runs == 0  # a worker is at it
     assert reread(run).status == RunStatus.RUNNING
@@ -88,7 +82,7 @@ def test_a_launch_of_a_paused_action_is_blocked_from_the_start(acme: Member, run
 
 def test_a_run_that_waits_for_others_to_end(acme: Member, run: Run) -> None:
     other = launch("act", numbers(2), by=acme, batch_size=2)
-    lease = claim()
+    lease = claim("act")
     assert lease.run_id == run.pk
     assert recovery.sweep().blocked_runs == 0  # it may be served in a moment
     let_wait()
@@ -139,7 +133,7 @@ def test_another_limit_is_told_when_it_takes_the_place_of_the_first(acme: Member
 
 def test_a_run_that_was_claimed_as_it_was_blocked(run: Run) -> None:
     """The sweep saw nothing in hand, and the claim saw RUNNING: neither is lost."""
-    lease = claim()
+    lease = claim("act")
     Run.objects.filter(pk=run.pk).update(status=RunStatus.BLOCKED)
     assert recovery.sweep().unblocked_runs == 1
     assert reread(run).status == RunStatus.RUNNING
@@ -153,14 +147,14 @@ def test_a_run_that_was_claimed_as_it_was_blocked(run: Run) -> None:
 def test_its_last_result_ends_a_run_that_was_blocked_meanwhile(acme: Member) -> None:
     define("process", lambda n: n)
     run = launch("act", numbers(1), by=acme)
-    lease = claim()
+    lease = claim("act")
     Run.objects.filter(pk=run.pk).update(status=RunStatus.BLOCKED)
     execution.execute(lease, stop_at=float("inf"))
     assert reread(run).status == RunStatus.SUCCEEDED
 
 
 def test_a_lease_that_runs_out_leaves_a_blocked_run_in_line(run: Run) -> None:
-    claim()
+    claim("act")
     Run.objects.filter(pk=run.pk).update(status=RunStatus.BLOCKED)
     ReadyRun.objects.all().delete()
     dispatch.take_from_dead(["w"])
@@ -187,7 +181,7 @@ def test_a_blocked_run_can_be_cancelled_and_looked_at_again(acme: Member, run: R
 def test_a_run_whose_last_batch_was_claimed_as_it_was_blocked(acme: Member) -> None:
     define("process", lambda n: n)
     run = launch("act", numbers(1), by=acme)
-    claim()
+    claim("act")
     Run.objects.filter(pk=run.pk).update(status=RunStatus.BLOCKED)
     assert recovery.sweep().unblocked_runs == 1
     assert reread(run).status == RunStatus.RUNNING
@@ -195,7 +189,7 @@ def test_a_run_whose_last_batch_was_claimed_as_it_was_blocked(acme: Member) -> N
 
 def test_a_time_that_is_no_longer_the_reason_is_taken_back(acme: Member, run: Run) -> None:
     launch("act", numbers(2), by=acme, batch_size=2)
-    claim()
+    claim("act")
     let_wait()
     recovery.sweep()
     waiting = Run.objects.filter(status=RunStatus.BLOCKED)
@@ -215,7 +209,7 @@ def test_switched_off_takes_the_place_of_paused(run: Run) -> None:
 def test_a_slot_that_is_free_for_a_moment_writes_no_lines(acme: Member, run: Run) -> None:
     other = launch("act", numbers(2), by=acme, batch_size=2)
     for _ in range(3):
-        lease = claim()
+        lease = claim("act")
         let_wait()
         recovery.sweep()
         checkpoint.write(lease, [], release=True)
@@ -228,7 +222,7 @@ def test_a_limit_that_is_taken_away_is_told(acme: Member) -> None:
     define("process", lambda n: n)
     run = launch("act", numbers(4), by=acme, batch_size=2)
     Action.objects.filter(name="act").update(max_concurrency=1)
-    lease = claim()
+    lease = claim("act")
     other = launch("act", numbers(2), by=acme)
     let_wait()
     recovery.sweep()

@@ -31,6 +31,7 @@ from runs.models import Actor, InputChunk, OutboxEntry, ResultChunk, Run
 from runs.uids import batch_uid
 from tests.factories import Member, Number, inputs_of, launch, numbers, outputs_of, work
 from tests.runs.called_back import announced, asked, ends, entries, errors, made, results
+from tests.runs.steps import claim
 from webhooks.models import BodyPack, Callback, Destination
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("loopback_receivers")]
@@ -341,9 +342,3 @@ def test_workers_cancels_deletes_and_callbacks_at_once(
         side_by_side(away, make, make, recovery.sweep, *(lambda lease=lease: go_on(lease) for lease in leases))
         for model in (Run, OutboxEntry, InputChunk, ResultChunk, Callback, BodyPack, Destination):
             assert not model.objects.exists(), model  # type: ignore[attr-defined]
-
-
-def claim() -> Lease:
-    lease = dispatch.claim(worker="test:1", actions=["double"], now=timezone.now())
-    assert lease is not None
-    return lease

@@ -12,29 +12,16 @@ from django.utils import timezone
 
 from actions import ActionDefinition, ActionError
 from rest.errors import Conflict, NotFound
-from runs import cancellation, checkpoint, dispatch, execution, recovery, resumption
+from runs import checkpoint, dispatch, execution, recovery, resumption
 from runs.checkpoint import LeaseLost, Outcome, RunStopped
 from runs.leases import Lease
 from runs.lifecycle import By
 from runs.models import Actor, Batch, BatchStatus, ExecutionMode, ReadyRun, Run, RunProgress, RunStatus
 from tests.factories import Api, Member, counts, define, inputs_of, launch, member, numbers, outputs_of, reread, work
+from tests.runs.steps import cancel, claim, ok
 
 pytestmark = pytest.mark.django_db
 UNFINISHED = ["CREATED", "SCHEDULED", "QUEUED", "BLOCKED", "RUNNING"]
-
-
-def claim() -> Lease:
-    lease = dispatch.claim(worker="test:1", actions=["double"], now=timezone.now())
-    assert lease is not None
-    return lease
-
-
-def ok(offset: int) -> Outcome:
-    return Outcome(offset, 1, time.time(), time.time(), outputs=[b"%d" % offset])
-
-
-def cancel(run: Run, by: Member) -> Run:
-    return cancellation.cancel(run, by=By(Actor.MEMBER, by.user.uid), now=timezone.now())
 
 
 def everything(run: Run) -> list[Any]:

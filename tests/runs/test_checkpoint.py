@@ -20,15 +20,10 @@ from runs.checkpoint import LeaseLost, Outcome
 from runs.leases import Lease
 from runs.models import TERMINAL, Batch, BatchStatus, ResultChunk, Run, RunProgress, RunStatus
 from tests.factories import Member, counts, inputs_of, launch, numbers, outputs_of, reread
+from tests.runs.steps import claim
 
 pytestmark = pytest.mark.django_db
 NOW = 1_800_000_000.0
-
-
-def claim() -> Lease:
-    lease = dispatch.claim(worker="test:1", actions=["double"], now=timezone.now())
-    assert lease is not None
-    return lease
 
 
 def ok(offset: int, *outputs: Any, attempt: int = 1) -> Outcome:

@@ -14,12 +14,12 @@ from django.utils import timezone
 
 from actions import ActionDefinition
 from rest.errors import Conflict, NotFound
-from runs import cancellation, checkpoint, deletion, dispatch, recovery
-from runs.checkpoint import LeaseLost, Outcome
+from runs import checkpoint, deletion, dispatch, recovery
+from runs.checkpoint import LeaseLost
 from runs.leases import Lease
-from runs.lifecycle import By
-from runs.models import Actor, Batch, ExecutionMode, InputChunk, InputSet, Run, RunStatus, WorkspaceTurn
+from runs.models import Batch, ExecutionMode, InputChunk, InputSet, Run, RunStatus, WorkspaceTurn
 from tests.factories import Api, Member, inputs_of, launch, member, numbers, outputs_of, reread, work
+from tests.runs.steps import cancel, claim, ok
 from workspaces.models import IdempotencyKey
 
 pytestmark = pytest.mark.django_db
@@ -28,20 +28,6 @@ MODELS = [model for model in apps.get_app_config("runs").get_models() if model i
 
 def rows() -> dict[str, int]:
     return {model.__name__: model.objects.count() for model in MODELS}  # type: ignore[attr-defined]
-
-
-def claim() -> Lease:
-    lease = dispatch.claim(worker="test:1", actions=["double"], now=timezone.now())
-    assert lease is not None
-    return lease
-
-
-def ok(offset: int) -> Outcome:
-    return Outcome(offset, 1, time.time(), time.time(), outputs=[b"%d" % offset])
-
-
-def cancel(run: Run, by: Member) -> Run:
-    return cancellation.cancel(run, by=By(Actor.MEMBER, by.user.uid), now=timezone.now())
 
 
 @pytest.mark.parametrize("query", ["", "?force=true", "?force=false"])

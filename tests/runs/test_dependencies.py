@@ -19,17 +19,15 @@ from tests.runs.dependency_checks import (
     assert_quiet,
     assert_waits,
     bring,
-    cancel,
     end,
     first,
-    ok,
-    resume,
     stuck_at,
     sweep,
     then,
     waiting_for,
 )
 from tests.runs.live_worker import stored
+from tests.runs.steps import cancel, ok, resume
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("double", "awaited_action")]
 

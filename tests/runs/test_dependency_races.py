@@ -24,15 +24,14 @@ from tests.runs.dependency_checks import (
     assert_quiet,
     assert_waits,
     bad,
-    cancel,
     end,
     first,
-    resume,
     stuck_at,
     sweep,
     then,
     waiting_for,
 )
+from tests.runs.steps import cancel, resume
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("double", "awaited_action")]
 

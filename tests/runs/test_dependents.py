@@ -18,15 +18,14 @@ from tests.runs.dependency_checks import (
     assert_queued,
     assert_quiet,
     assert_waits,
-    cancel,
     end,
     error_of,
     first,
-    resume,
     stuck_at,
     sweep,
     then,
 )
+from tests.runs.steps import cancel, resume
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("double", "awaited_action")]
 

@@ -99,8 +99,8 @@ def test_a_run_taken_away_while_it_executes_records_nothing(acme: Member) -> Non
     assert not ResultChunk.objects.filter(run=run).exists()
 
 
-@pytest.mark.parametrize("kind", ["threads", "async"])
-def test_what_is_in_hand_is_ended_when_the_batch_is_lost(acme: Member, kind: str) -> None:
+def define_endless(kind: str) -> list[int]:
+    """Define `act`, which ends by itself on 0 alone. Returns which of its calls have ended, as they do."""
     ended = []
 
     async def on_loop(n: int) -> None:
@@ -117,6 +117,12 @@ def test_what_is_in_hand_is_ended_when_the_batch_is_lost(acme: Member, kind: str
             ended.append(n)
 
     define(kind, on_loop if kind == "async" else in_thread, concurrency=2, timeout_s=40)
+    return ended
+
+
+@pytest.mark.parametrize("kind", ["threads", "async"])
+def test_what_is_in_hand_is_ended_when_the_batch_is_lost(acme: Member, kind: str) -> None:
+    ended = define_endless(kind)
     run = launch("act", numbers(2), by=acme, batch_size=2)
     lease = dispatch.claim(worker="w", actions=["act"], now=timezone.now())
     assert lease is not None
@@ -130,26 +136,12 @@ def test_what_is_in_hand_is_ended_when_the_batch_is_lost(acme: Member, kind: str
 def test_what_is_in_hand_is_ended_when_recording_fails(
     acme: Member, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = []
-
-    async def on_loop(n: int) -> None:
-        try:
-            await asyncio.sleep(30 if n else 0)
-        finally:
-            ended.append(n)
-
-    def in_thread(n: int) -> None:
-        try:
-            while n:
-                time.sleep(0.01)
-        finally:
-            ended.append(n)
+    ended = define_endless(kind)
 
     def away(*_: Any, **__: Any) -> None:
         raise OperationalError("the database is away")
 
     monkeypatch.setattr(checkpoint, "write", away)
-    define(kind, on_loop if kind == "async" else in_thread, concurrency=2, timeout_s=40)
     launch("act", numbers(2), by=acme, batch_size=2)
     with pytest.raises(OperationalError):
         execution.execute_slice()

@@ -17,7 +17,6 @@ from django.utils import timezone
 from actions import ActionDefinition
 from runs import (
     callbacks,
-    cancellation,
     checkpoint,
     deletion,
     dispatch,
@@ -25,27 +24,16 @@ from runs import (
     execution,
     outbox,
     recovery,
-    resumption,
 )
 from runs.checkpoint import LeaseLost, Outcome
 from runs.leases import Lease
-from runs.lifecycle import By
-from runs.models import Actor, OutboxEntry, Run, RunProgress, RunStatus
+from runs.models import OutboxEntry, Run, RunProgress, RunStatus
 from tests.factories import Api, Member, define, launch, numbers, outputs_of, reread, work
 from tests.runs.called_back import announced, asked, ends, entries, errors, made, results
+from tests.runs.steps import cancel, claim, ok, resume
 from webhooks.models import BodyPack, Callback, CallbackStatus, Destination
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("loopback_receivers")]
-
-
-def claim() -> Lease:
-    lease = dispatch.claim(worker="test:1", actions=["double"], now=timezone.now())
-    assert lease is not None
-    return lease
-
-
-def ok(offset: int) -> Outcome:
-    return Outcome(offset, 1, time.time(), time.time(), outputs=[b"%d" % offset])
 
 
 def bad(offset: int) -> Outcome:
@@ -55,14 +43,6 @@ def bad(offset: int) -> Outcome:
 
 def write(lease: Lease, *outcomes: Outcome, release: bool = False) -> None:
     checkpoint.write(lease, outcomes, release=release)
-
-
-def cancel(run: Run, by: Member) -> Run:
-    return cancellation.cancel(run, by=By(Actor.MEMBER, by.user.uid), now=timezone.now())
-
-
-def resume(run: Run, by: Member) -> Run:
-    return resumption.resume(run, by=By(Actor.MEMBER, by.user.uid), now=timezone.now())
 
 
 # --- What is written, and when --------------------------------------------------------------------------------

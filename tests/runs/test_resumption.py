@@ -20,11 +20,10 @@ from runs import cancellation, checkpoint, dispatch, input_list, recovery, resum
 from runs.checkpoint import LeaseLost, Outcome
 from runs.input_list import InputFilter
 from runs.input_states import STATUSES
-from runs.leases import Lease
 from runs.lifecycle import By
 from runs.models import TERMINAL, Actor, Batch, BatchStatus, ExecutionMode, ReadyRun, ResultChunk, Run, RunStatus
-from runs.resumption import FailedInputs
 from tests.factories import Api, Member, counts, inputs_of, launch, member, numbers, outputs_of, reread, work
+from tests.runs.steps import cancel, claim, ok, resume
 
 pytestmark = pytest.mark.django_db
 
@@ -54,30 +53,8 @@ def moody(fails: Fails) -> ActionDefinition:
     return moody
 
 
-def claim() -> Lease:
-    lease = dispatch.claim(worker="test:1", actions=["moody"], now=timezone.now())
-    assert lease is not None
-    return lease
-
-
-def ok(offset: int, attempt: int = 1) -> Outcome:
-    return Outcome(offset, attempt, time.time(), time.time(), outputs=[b"%d" % offset])
-
-
 def later(offset: int) -> Outcome:
     return Outcome(offset, 1, time.time(), time.time(), retry_at=time.time() + 60)
-
-
-def by(who: Member) -> By:
-    return By(Actor.MEMBER, who.user.uid)
-
-
-def resume(run: Run, who: Member, **wanted: Any) -> Run:
-    return resumption.resume(run, by=by(who), now=timezone.now(), wanted=FailedInputs(**wanted))
-
-
-def cancel(run: Run, who: Member) -> Run:
-    return cancellation.cancel(run, by=by(who), now=timezone.now())
 
 
 def shown_counts(run: dict[str, Any]) -> tuple[int, ...]:
@@ -113,7 +90,7 @@ def assert_lists_agree(run: Run) -> None:
 @pytest.mark.parametrize("body", [{"action": "resume"}, {}, b"", {"action": None, "indexes": None}])
 def test_a_stopped_run_goes_on_with_what_has_no_result(api: Api, acme: Member, body: Any) -> None:
     run = launch("moody", [*numbers(5), {}], by=acme, batch_size=3)
-    checkpoint.write(claim(), [ok(0), later(1)], release=False)
+    checkpoint.write(claim("moody"), [ok(0), later(1)], release=False)
     cancel(run, acme)
     answer = api.post(f"/v1/runs/{run.uid}/resume", body)
     assert answer.status_code == 200, answer.content
@@ -137,12 +114,12 @@ def test_a_stopped_run_goes_on_with_what_has_no_result(api: Api, acme: Member, b
 
 def test_a_late_worker_and_a_resumed_run_never_both_record(acme: Member) -> None:
     run = launch("moody", numbers(4), by=acme, batch_size=2)
-    late, silent = claim(), claim()
+    late, silent = claim("moody"), claim("moody")
     cancel(run, acme)
     resume(run, acme)
     with pytest.raises(LeaseLost):
         checkpoint.write(late, [ok(0), ok(1)], release=True)
-    taken = claim()
+    taken = claim("moody")
     assert (taken.batch_id, taken.attempt, taken.epoch) == (late.batch_id, late.attempt + 1, late.epoch + 2)
     checkpoint.write(taken, [ok(0)], release=False)
     for lost in (late, silent):
@@ -156,7 +133,7 @@ def test_a_late_worker_and_a_resumed_run_never_both_record(acme: Member) -> None
 
 def test_a_batch_claimed_while_its_run_was_stopped_is_free_at_once(acme: Member) -> None:
     run = launch("moody", numbers(2), by=acme, batch_size=2)
-    claim()
+    claim("moody")
     Run.objects.filter(pk=run.pk).update(status=RunStatus.STOPPED)  # as a claim leaves it that came in between
     resume(run, acme)
     work()
@@ -165,8 +142,8 @@ def test_a_batch_claimed_while_its_run_was_stopped_is_free_at_once(acme: Member)
 
 def test_retries_begin_anew(acme: Member) -> None:
     run = launch("moody", numbers(2), by=acme, batch_size=1)
-    checkpoint.write(claim(), [later(0)], release=True)
-    checkpoint.write(claim(), [later(0)], release=True)
+    checkpoint.write(claim("moody"), [later(0)], release=True)
+    checkpoint.write(claim("moody"), [later(0)], release=True)
     assert (reread(run).status, reread(run).progress.retry_count) == (RunStatus.SCHEDULED, 2)
     cancel(run, acme)
     resumed = resume(run, acme)
@@ -301,7 +278,7 @@ def test_cancel_in_the_middle_of_a_resume(acme: Member, fails: Fails) -> None:
     run = launch("moody", numbers(4), by=acme, batch_size=1)
     work()
     resume(run, acme)
-    lease = claim()
+    lease = claim("moody")
     checkpoint.write(lease, [ok(0)], release=True)
     cancel(run, acme)
     assert counts(run) == (2, 0, 0, 2)
@@ -555,5 +532,5 @@ def test_what_processes_died_of_before_is_no_longer_held_against_an_input(
         "careful": False, "suspect": None, "suspect_since": None, "suspect_died_at": None, "suspect_deaths": 0,
     }  # fmt: skip
     assert batch.crash_count == 0
-    lease = claim()
+    lease = claim("moody")
     assert (lease.is_careful, lease.suspect) == (False, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -102,3 +103,11 @@ def no_live_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     live._places.cache_clear()
     yield
     live._places.cache_clear()
+
+
+@pytest.fixture
+def unhurried_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sweep looks at all dependents there are, where it else ends with its time on a busy machine."""
+    from runs import recovery
+
+    monkeypatch.setattr(recovery, "look_at_dependents", partial(recovery.look_at_dependents, step_s=60.0))

@@ -154,7 +154,7 @@ def test_its_last_result_ends_a_run_that_was_blocked_meanwhile(acme: Member) -> 
 
 
 def test_a_lease_that_runs_out_leaves_a_blocked_run_in_line(run: Run) -> None:
-    claim("act")
+    claim("act", worker="w")
     Run.objects.filter(pk=run.pk).update(status=RunStatus.BLOCKED)
     ReadyRun.objects.all().delete()
     dispatch.take_from_dead(["w"])

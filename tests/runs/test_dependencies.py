@@ -29,7 +29,7 @@ from tests.runs.dependency_checks import (
 from tests.runs.live_worker import stored
 from tests.runs.steps import cancel, ok, resume
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("double", "awaited_action")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("double", "awaited_action", "unhurried_sweep")]
 
 
 # --- At launch ------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from tests.runs.dependency_checks import (
 )
 from tests.runs.steps import cancel, resume
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("double", "awaited_action")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("double", "awaited_action", "unhurried_sweep")]
 
 
 @pytest.fixture

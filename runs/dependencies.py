@@ -20,6 +20,7 @@ from django.db.models import Exists, OuterRef
 
 from rest.errors import BadInput, stored_error
 from runs.models import Dependency, Run, RunStatus
+from statements.cursors import prepared_cursor
 from workspaces.models import Workspace
 
 DEPENDENCY_FAILED = "DEPENDENCY_FAILED"
@@ -175,7 +176,7 @@ def tell_waiting(uids: Iterable[UUID], *, met: bool = False) -> None:
     The sweep has them do it, once the transaction is over. With `met` they have succeeded, whatever happens to them
     until then.
     """
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_TELL_WAITING, {"uids": list(uids), "met": met})
 
 

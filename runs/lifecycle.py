@@ -15,6 +15,7 @@ from django.db import connection
 
 from runs import counters, dependencies, outbox
 from runs.models import TERMINAL, Actor, Run, RunProgress, RunStatus, RunTransition
+from statements.cursors import prepared_cursor
 
 S = RunStatus
 
@@ -87,7 +88,7 @@ def move(run_id: int, target: RunStatus, *, now: datetime, by: By = SYSTEM, reas
         values[f"to_{name}"] = _COLUMNS[name].get_db_prep_save(value, connection)
     assignments = "".join(f", {name} = %(to_{name})s" for name in changes)
     callback = _WITH_CALLBACK if _is_called_back(target, by) else _WITHOUT_CALLBACK
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_MOVE.format(changes=assignments, **callback), values)
         moved = cursor.fetchone()
     if moved is None:

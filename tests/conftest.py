@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.factories import Api, Member
 
 SETTINGS_OF_A_SHELL = ("DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "HTTPS", "LOG_LEVEL", "LOG_FORMAT", "PORT")
-hypothesis_settings.register_profile("repeatable", derandomize=True)
+hypothesis_settings.register_profile("repeatable", derandomize=True, max_examples=50)
 hypothesis_settings.register_profile("long", max_examples=200, stateful_step_count=60, print_blob=True)
 hypothesis_settings.load_profile("repeatable")
 servers = pytest.StashKey[TemporaryServers]()
@@ -42,6 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     settings.DATABASES  # noqa: B018  reads the settings now, which tells pytest-django that there are some
     settings.WHITENOISE_AUTOREFRESH = True  # each test's client would read all static files first
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the others take a third of a second
 
     from django.test import TransactionTestCase
 

@@ -226,11 +226,11 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("query", MALFORMED.values(), ids=MALFORMED)
 @pytest.mark.parametrize("name", ["list", "inputs", "outputs", "timeline", "change"])
-def test_a_malformed_query_is_no_defect(root, run, query, name):
-    response = root.get((LIST if name == "list" else path_of(run, name)) + query, follow=True)
-    assert response.status_code in {200, 400}
+def test_a_malformed_query_is_no_defect(root, run, name):
+    path = LIST if name == "list" else path_of(run, name)
+    answered = {what: root.get(path + query, follow=True).status_code for what, query in MALFORMED.items()}
+    assert {what: status for what, status in answered.items() if status not in {200, 400}} == {}
 
 
 @pytest.mark.parametrize("query", ["name__regex=x", "name__icontains=x", "parameters__a=1", "user__password=x"])

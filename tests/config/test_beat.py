@@ -70,9 +70,7 @@ def database_away() -> Iterator[None]:
         connection.settings_dict["NAME"] = own
 
 
-def test_all_rows_are_to_be_read_while_the_database_is_away(
-    no_messages: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_rows_are_to_be_read_while_the_database_is_away(no_messages: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """It happens every five minutes, and is made up for as soon as the database is back."""
     scheduler = start()
     scheduler.tick()

@@ -117,7 +117,6 @@ class Project:
         files = (self.home / "postgres" / "postmaster.pid", self.home / "valkey" / "valkey.pid")
         return [int(file.read_text().split()[0]) for file in files]
 
-
     def stop(self) -> None:
         for runner in self.runners:
             runner.terminate()

@@ -9,6 +9,7 @@ Hypothesis tries the same examples each time, so that a change is judged by what
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the servers in the environment, then let Django read its settings."""
     if config.getoption("numprocesses", default=None):
         return  # this process only hands out tests
+    gc.disable()  # until all is collected
     for name in [name for name in os.environ if name.startswith("RUNYARD_") or name in SETTINGS_OF_A_SHELL]:
         del os.environ[name]
     started = config.stash[servers] = TemporaryServers()
@@ -49,6 +51,12 @@ def pytest_configure(config: pytest.Config) -> None:
     from tests.emptying import empty_tables
 
     TransactionTestCase._fixture_teardown = lambda _: empty_tables()  # type: ignore[attr-defined]
+
+
+def pytest_collection_finish() -> None:
+    """What was collected lives to the end: nobody is to look for garbage in it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
+import structlog
+from django.db import DatabaseError, InterfaceError, connection, transaction
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
 
 from config.health import note_process
+
+log = structlog.get_logger(__name__)
 
 SIGN_OF_LIFE_S = 2.0
 _MAKING_ROWS = 7_281_943_006_512  # an advisory lock's key: any number that nobody else uses
@@ -53,6 +57,22 @@ class Scheduler(DatabaseScheduler):
         """Make the rows that are missing, then read them all."""
         make_rows(self.app.conf.beat_schedule, app=self.app)
         super().setup_schedule()
+
+    @property
+    def schedule(self) -> Any:
+        """The entries by name. While the database is away they are those that were read last.
+
+        All rows are read every five minutes, and a scheduler that cannot would end with the error.
+        """
+        try:
+            return super().schedule
+        except (DatabaseError, InterfaceError) as error:
+            if self._schedule is None:
+                raise
+            log.warning("schedule_not_read", error=str(error).strip())
+            connection.close()
+            self._last_full_sync = datetime.min  # at the next look, and not in five minutes
+            return self._schedule
 
     def tick(self, *args: object, **kwargs: object) -> float:
         """Send what is due, and return the seconds until the next look."""

@@ -24,14 +24,16 @@ class TemporaryServers:
     """PostgreSQL and Valkey on temporary data, without durability unless it is asked for.
 
     `environment` names them (DATABASE_URL, REDIS_URL). `stop()` ends them; should the process be killed before it
-    says so, a guard process does.
+    says so, a guard process does. PostgreSQL begins with a copy of the data directory `database`, or empty.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, database: Path | None = None) -> None:
         self._home = Home(Path(tempfile.mkdtemp(prefix="runyard-tests-")).resolve())
         self._servers = Servers.of(self._home, {}, durable=durable)
         self._guard: subprocess.Popen[bytes] | None = None
         self.folder = self._home.path
+        if database and self._servers.postgres:
+            shutil.copytree(database, self._servers.postgres.data)
         try:
             self._servers.start()
             self._guard = self._watch()

@@ -9,6 +9,7 @@ Hypothesis tries the same examples each time, so that a change is judged by what
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tests.factories import Api, Member
 
 SETTINGS_OF_A_SHELL = ("DEBUG", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "HTTPS", "LOG_LEVEL", "LOG_FORMAT", "PORT")
-hypothesis_settings.register_profile("repeatable", derandomize=True)
+hypothesis_settings.register_profile("repeatable", derandomize=True, max_examples=50)
 hypothesis_settings.register_profile("long", max_examples=200, stateful_step_count=60, print_blob=True)
 hypothesis_settings.load_profile("repeatable")
 servers = pytest.StashKey[TemporaryServers]()
@@ -32,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Name the servers in the environment, then let Django read its settings."""
     if config.getoption("numprocesses", default=None):
         return  # this process only hands out tests
+    gc.disable()  # until all is collected
     for name in [name for name in os.environ if name.startswith("RUNYARD_") or name in SETTINGS_OF_A_SHELL]:
         del os.environ[name]
     started = config.stash[servers] = TemporaryServers()
@@ -42,12 +44,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
     settings.DATABASES  # noqa: B018  reads the settings now, which tells pytest-django that there are some
     settings.WHITENOISE_AUTOREFRESH = True  # each test's client would read all static files first
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the others take a third of a second
 
     from django.test import TransactionTestCase
 
     from tests.emptying import empty_tables
 
     TransactionTestCase._fixture_teardown = lambda _: empty_tables()  # type: ignore[attr-defined]
+
+
+def pytest_collection_finish() -> None:
+    """What was collected lives to the end: nobody is to look for garbage in it again and again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

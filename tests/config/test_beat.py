@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from django_celery_beat import schedulers
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from config import beat
@@ -46,6 +48,40 @@ def test_what_staff_switched_off_stays_off() -> None:
     PeriodicTask.objects.filter(name=SWEEP).update(enabled=False)
     assert SWEEP not in start().schedule
     assert not PeriodicTask.objects.get(name=SWEEP).enabled
+
+
+@pytest.fixture
+def no_messages() -> Iterator[None]:
+    """What beat sent in a test is taken out of the queues after it."""
+    yield
+    with app.connection_for_write() as broker:
+        broker.default_channel.client.delete("system", "webhooks")
+
+
+@contextmanager
+def database_away() -> Iterator[None]:
+    """As while it is restarted: whoever connects is refused."""
+    connection.close()
+    own, connection.settings_dict["NAME"] = connection.settings_dict["NAME"], "nowhere"
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict["NAME"] = own
+
+
+def test_all_rows_are_to_be_read_while_the_database_is_away(no_messages: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It happens every five minutes, and is made up for as soon as the database is back."""
+    scheduler = start()
+    scheduler.tick()
+    PeriodicTask.objects.filter(name=SWEEP).update(enabled=False)
+    with database_away(), monkeypatch.context() as patch:
+        patch.setattr(schedulers, "SCHEDULE_SYNC_MAX_INTERVAL", 0)
+        for _ in range(3):
+            scheduler.tick()
+        assert set(scheduler.schedule) == set(settings.CELERY_BEAT_SCHEDULE)
+    scheduler.tick()
+    assert set(scheduler.schedule) == set(settings.CELERY_BEAT_SCHEDULE) - {SWEEP}
 
 
 @pytest.fixture

@@ -64,22 +64,26 @@ HTTPServer((os.environ.get("RUNYARD_BIND", "127.0.0.1"), int(os.environ["PORT"])
 class Project:
     """A small project in a directory with a space, and the runner started on it."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / ".runyard"
-        self.port = port
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
         self.screen = folder / "screen"
         self.runners: list[subprocess.Popen[bytes]] = []
-        shutil.copytree(PROJECT / "devstack", folder / "devstack", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(PROJECT / "manage.py", folder)
-        commands = folder / "config" / "management" / "commands"
+
+    def write(self) -> None:
+        shutil.copytree(PROJECT / "devstack", self.folder / "devstack", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(PROJECT / "manage.py", self.folder)
+        commands = self.folder / "config" / "management" / "commands"
         commands.mkdir(parents=True)
-        (folder / "config" / "__init__.py").touch()
-        (folder / "config" / "settings.py").write_text(SETTINGS)
+        (self.folder / "config" / "__init__.py").touch()
+        (self.folder / "config" / "settings.py").write_text(SETTINGS)
         (commands / "create_key.py").write_text(CREATE_KEY)
         (commands / "sync_actions.py").write_text(SYNC_ACTIONS)
-        (folder / "web.py").write_text(WEB)
-        (folder / "Procfile").write_text("web: python web.py\nbeat: sleep ${NAP:-1000}\n")
+        (self.folder / "web.py").write_text(WEB)
+        (self.folder / "Procfile").write_text("web: python web.py\nbeat: sleep ${NAP:-1000}\n")
 
     def environment(self, **variables: str) -> dict[str, str]:
         ours = {"DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DJANGO_SETTINGS_MODULE", "RUNYARD_HOME", "PYTHONPATH"}
@@ -113,21 +117,45 @@ class Project:
         files = (self.home / "postgres" / "postmaster.pid", self.home / "valkey" / "valkey.pid")
         return [int(file.read_text().split()[0]) for file in files]
 
+    def stop(self) -> None:
+        for runner in self.runners:
+            runner.terminate()
+            runner.wait(PATIENCE)
+        subprocess.run([sys.executable, "-m", "devstack", "stop"], cwd=self.folder, env=self.environment(), check=True)
+
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    made = Project(tmp_path / "a project", port)
+def new_project(tmp_path: Path) -> Iterator[Project]:
+    """One that was never started."""
+    made = Project(tmp_path / "a project")
+    made.write()
     yield made
-    for runner in made.runners:
-        runner.terminate()
-        runner.wait(PATIENCE)
-    subprocess.run([sys.executable, "-m", "devstack", "stop"], cwd=made.folder, env=made.environment(), check=True)
+    made.stop()
 
 
-def test_a_first_start_makes_everything_and_a_stop_ends_it(project: Project) -> None:
+@pytest.fixture(scope="module")
+def started_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one that was started and stopped, for others to be copied from: a first start takes long."""
+    made = Project(tmp_path_factory.mktemp("started before") / "a project")
+    made.write()
+    try:
+        made.start_until_ready()
+    finally:
+        made.stop()
+    made.screen.unlink()
+    return made.folder
+
+
+@pytest.fixture
+def project(started_before: Path, tmp_path: Path) -> Iterator[Project]:
+    """One that was started before."""
+    made = Project(shutil.copytree(started_before, tmp_path / "a project"))
+    yield made
+    made.stop()
+
+
+def test_a_first_start_makes_everything_and_a_stop_ends_it(new_project: Project) -> None:
+    project = new_project
     runner = project.start_until_ready()
     said = project.said()
     assert f"http://127.0.0.1:{project.port}" in said
@@ -154,10 +182,7 @@ def test_a_first_start_makes_everything_and_a_stop_ends_it(project: Project) -> 
 
 
 def test_a_second_start_goes_on_with_what_is_there(project: Project) -> None:
-    runner = project.start_until_ready()
     kept = {name: (project.home / name).read_text() for name in ("api-key", "admin-password", "secret-key")}
-    runner.terminate()
-    assert runner.wait(10) == 0
     project.start_until_ready()
     assert {name: (project.home / name).read_text() for name in kept} == kept
 

@@ -23,7 +23,8 @@ def valkey(servers: Servers) -> redis.Redis:
     return redis.Redis(unix_socket_path=str(servers.valkey.socket))
 
 
-def test_data_outlives_a_stop_and_a_kill(servers: Servers) -> None:
+def test_data_outlives_a_stop_and_a_kill(new_servers: Servers) -> None:
+    servers = new_servers
     assert servers.start() == []
     with postgres(servers) as connection:
         connection.execute("CREATE TABLE kept (word text)")
@@ -116,7 +117,8 @@ def test_a_server_that_cannot_start_says_why(servers: Servers, monkeypatch: pyte
         servers.start()
 
 
-def test_a_half_made_cluster_is_made_again(servers: Servers) -> None:
+def test_a_half_made_cluster_is_made_again(new_servers: Servers) -> None:
+    servers = new_servers
     assert servers.postgres
     partial = servers.postgres.data.with_name("postgres.new")
     partial.mkdir()

@@ -385,7 +385,7 @@ FRAGMENTS = [
     st.booleans(),
     st.integers(0, 1),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_whatever_comes_is_an_answer_or_an_error_of_ours(
     sent: bytes, method: str, truncate: bool, max_redirects: int
 ) -> None:

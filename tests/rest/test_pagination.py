@@ -80,7 +80,7 @@ KEYS = st.lists(
     unique_by=lambda key: key.field,
 ).map(with_tie_break)
 on_one_table = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

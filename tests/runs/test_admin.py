@@ -130,25 +130,23 @@ class TestList:
         assert ordered
         assert all('ORDER BY "runs_run"."id" DESC' in sql for sql in ordered)
 
-    @pytest.mark.parametrize(
-        ("query", "found"),
-        [
-            ({"status__exact": "SUCCEEDED"}, 1),
-            ({"status__exact": "QUEUED"}, 1),
-            ({"status__exact": "FAILED"}, 0),
-            ({"execution_mode__exact": "ASYNC"}, 2),
-            ({"execution_mode__exact": "LIVE"}, 0),
-            ({"action": "double"}, 2),
-            ({"action": "nope"}, 0),
-            ({"created": "hour"}, 2),
-            ({"created": "before-day"}, 0),
-            ({"created": "nonsense"}, 2),
-        ],
-        ids=lambda value: "-".join(map(str, *value.items())) if isinstance(value, dict) else str(value),
-    )
-    def test_filters(self, root, run, acme, query, found):
+    FOUND: list[tuple[dict[str, str], int]] = [
+        ({"status__exact": "SUCCEEDED"}, 1),
+        ({"status__exact": "QUEUED"}, 1),
+        ({"status__exact": "FAILED"}, 0),
+        ({"execution_mode__exact": "ASYNC"}, 2),
+        ({"execution_mode__exact": "LIVE"}, 0),
+        ({"action": "double"}, 2),
+        ({"action": "nope"}, 0),
+        ({"created": "hour"}, 2),
+        ({"created": "before-day"}, 0),
+        ({"created": "nonsense"}, 2),
+    ]
+
+    def test_filters(self, root, run, acme):
         launch("double", numbers(1), by=acme)
-        assert len(rows(page(root, LIST, **query))) == found
+        for query, found in self.FOUND:
+            assert len(rows(page(root, LIST, **query))) == found, query
 
     def test_filters_by_the_key_of_the_action(self, root, run):
         with CaptureQueriesContext(connection) as queries:
@@ -226,11 +224,11 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("query", MALFORMED.values(), ids=MALFORMED)
 @pytest.mark.parametrize("name", ["list", "inputs", "outputs", "timeline", "change"])
-def test_a_malformed_query_is_no_defect(root, run, query, name):
-    response = root.get((LIST if name == "list" else path_of(run, name)) + query, follow=True)
-    assert response.status_code in {200, 400}
+def test_a_malformed_query_is_no_defect(root, run, name):
+    path = LIST if name == "list" else path_of(run, name)
+    answered = {what: root.get(path + query, follow=True).status_code for what, query in MALFORMED.items()}
+    assert {what: status for what, status in answered.items() if status not in {200, 400}} == {}
 
 
 @pytest.mark.parametrize("query", ["name__regex=x", "name__icontains=x", "parameters__a=1", "user__password=x"])
@@ -275,10 +273,10 @@ class TestDetail:
         assert (Run.objects.values().get(), RunProgress.objects.values().get()) == before
 
     @pytest.mark.parametrize("name", PAGES)
-    @pytest.mark.parametrize("pk", ["999999999", "nope", "9" * 30, "%00", "_3Cscript_3E"])
-    def test_an_unknown_one_leads_home(self, root, run, name, pk):
-        response = root.get(f"{LIST}{pk}/{name}/")
-        assert (response.status_code, response.headers["Location"]) == (302, "/admin/")
+    def test_an_unknown_one_leads_home(self, root, run, name):
+        for pk in ("999999999", "nope", "9" * 30, "%00", "_3Cscript_3E"):
+            response = root.get(f"{LIST}{pk}/{name}/")
+            assert (response.status_code, response.headers["Location"]) == (302, "/admin/"), pk
 
     @pytest.mark.parametrize("name", PAGES)
     def test_no_page_is_kept_by_a_cache(self, root, run, name):

@@ -337,7 +337,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS, size=st.integers(1, 7))
 def test_any_history_of_checkpoints_deaths_and_doubles_adds_up(
     acme: Member, double: ActionDefinition, steps: list[Any], size: int

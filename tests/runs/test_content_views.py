@@ -262,7 +262,7 @@ def expected_outputs(inputs: list[int]) -> list[int]:
     return [n for n in inputs if n in (0, 1, 2, 6) for _ in range(n)]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shape=SHAPES)
 def test_pages_of_inputs_and_outputs_tile_the_lists_exactly(
     api: Api, acme: Member, picky: ActionDefinition, shape: dict[str, Any]

@@ -45,10 +45,10 @@ def look_at_all() -> int:
 
 
 def test_a_chain_is_told_in_one_go(acme: Member) -> None:
-    runs = chain(acme, 30)
+    runs = chain(acme, 16)
     look_at_all()
     end(runs[0], S.FAILED)
-    assert look_at_all() == 29
+    assert look_at_all() == 15
     assert error_of(runs[1]) == stuck_at(runs[0], S.FAILED)
     for before, run in pairwise(runs[1:]):
         assert_waits(run, before, error=stuck_at(before, S.BLOCKED))
@@ -56,16 +56,16 @@ def test_a_chain_is_told_in_one_go(acme: Member) -> None:
     look_at_all()
     for before, run in pairwise(runs):
         assert_waits(run, before)
-    cancel(runs[10], acme)
+    cancel(runs[6], acme)
     look_at_all()
-    assert error_of(runs[10]) is None
-    assert error_of(runs[11]) == stuck_at(runs[10], S.STOPPED)
-    assert error_of(runs[29]) == stuck_at(runs[28], S.BLOCKED)
-    deletion.delete(runs[10])
+    assert error_of(runs[6]) is None
+    assert error_of(runs[7]) == stuck_at(runs[6], S.STOPPED)
+    assert error_of(runs[15]) == stuck_at(runs[14], S.BLOCKED)
+    deletion.delete(runs[6])
     look_at_all()
-    assert [reread(run).status for run in runs[1:10]] == [S.BLOCKED] * 9
-    assert_invalid(runs[11], stuck_at(runs[10], None))
-    for before, run in pairwise(runs[11:]):
+    assert [reread(run).status for run in runs[1:6]] == [S.BLOCKED] * 5
+    assert_invalid(runs[7], stuck_at(runs[6], None))
+    for before, run in pairwise(runs[7:]):
         assert_invalid(run, stuck_at(before, S.INVALID))
     assert_quiet()
 

@@ -711,7 +711,7 @@ def test_the_life_of_runs(acme: Member, other: Member, bell: Any, settings: Any)
     def machine() -> LifeOfRuns:
         return LifeOfRuns([acme, other], bell)
 
-    length = {} if IS_LONG else {"max_examples": 30, "stateful_step_count": 30}
+    length = {} if IS_LONG else {"max_examples": 12, "stateful_step_count": 30}
     run_state_machine_as_test(
         machine, settings=hypothesis_settings(deadline=None, suppress_health_check=list(HealthCheck), **length)
     )

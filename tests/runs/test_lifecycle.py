@@ -150,7 +150,7 @@ def test_any_walk_keeps_to_the_model(acme: Member, double: ActionDefinition) -> 
     run_state_machine_as_test(
         Walk,
         settings=settings(
-            max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=12, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
 

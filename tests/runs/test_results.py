@@ -44,7 +44,7 @@ def record(run: Run, chunks: list[list[int]], outputs: dict[int, list[int]]) -> 
     Batch.objects.filter(run=run).update(status=BatchStatus.DONE)  # so that nothing is left for another example
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_pages_from_anywhere_tile_the_outputs_whatever_the_order_they_came_in(
     acme: Member, double: ActionDefinition, data: st.DataObject

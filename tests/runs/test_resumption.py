@@ -458,7 +458,7 @@ ROUNDS = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(rounds=ROUNDS, size=st.integers(1, 9))
 def test_any_history_of_failures_cancels_and_resumes_adds_up(
     acme: Member, fails: Fails, rounds: list[Any], size: int

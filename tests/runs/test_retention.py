@@ -190,7 +190,7 @@ def test_a_run_in_someones_hands_is_left_for_the_next_time(acme: Member, double:
 def test_prunes_deletes_and_resumes_at_once(acme: Member, side_by_side: Callable[..., list[Any]]) -> None:
     """Nobody fails or deadlocks; each run is gone whole, or goes on whole."""
     define("process", lambda n: 1 // n)
-    for _ in range(4):
+    for _ in range(2):
         runs = [launch("act", numbers(6), by=acme, batch_size=2) for _ in range(5)]
         work()
         for run in runs:

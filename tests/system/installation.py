@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +48,17 @@ class Execution:
     at: float
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A database with all tables and one key: the first installation of this process made it, the others copy it."""
+
+    database: Path
+    key: str
+
+
+_made: _Made | None = None
+
+
 class Installation:
     """Own servers, own database, own processes. `folder` keeps the logs and the trace of the sample actions.
 
@@ -69,7 +83,8 @@ class Installation:
             self.add(SECOND_WORKER, like="worker-runs")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._restart_at: dict[str, float] = {}
-        self._temporary = TemporaryServers(durable=durable)
+        made = _made if processes != () else None
+        self._temporary = TemporaryServers(durable=durable, database=made and made.database)
         try:
             # The same servers by their home, since tests stop and start them one by one.
             self.servers = Servers.of(Home(self._temporary.folder), {}, durable=durable)
@@ -77,7 +92,7 @@ class Installation:
             self.trace = folder / "trace"
             self.trace.touch()
             self.environment = self._environment() | dict(environment or {})
-            self.key = self._first_key() if processes != () else ""
+            self.key = made.key if made else self._first_key() if processes != () else ""
             self.client = Client(f"http://127.0.0.1:{self.port}", self.key)
             self.start(*(self._commands if processes is None else processes))
         except BaseException:
@@ -107,8 +122,17 @@ class Installation:
         }
 
     def _first_key(self) -> str:
+        global _made
         self.manage("migrate", "-v", "0")
-        return self.manage("create_key", "--workspace", "Tests", "--email", "ada@example.com").stdout.strip()
+        key = self.manage("create_key", "--workspace", "Tests", "--email", "ada@example.com").stdout.strip()
+        database = self.servers.postgres
+        assert database is not None
+        database.stop()
+        _made = _Made(Path(tempfile.mkdtemp(prefix="runyard-tests-")) / "postgres", key)
+        atexit.register(shutil.rmtree, _made.database.parent, ignore_errors=True)
+        shutil.copytree(database.data, _made.database)
+        database.start()
+        return key
 
     # --- Processes
 

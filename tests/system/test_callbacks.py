@@ -29,11 +29,11 @@ def assert_told(installation: Installation, receiver: Receiver, runs: Sequence[s
 
 
 def test_a_sender_that_is_killed_and_a_receiver_that_misbehaves(breakable: Installation) -> None:
-    assert callbacks.survive(breakable, inputs=200, kills=3, seconds=PATIENCE_S, say=print) == []
+    assert callbacks.survive(breakable, inputs=120, kills=2, seconds=PATIENCE_S, say=print) == []
 
 
 def test_a_dead_receiver_costs_others_nothing(breakable: Installation) -> None:
-    assert callbacks.beside_the_dead(breakable, pending=2_000, launches=4, seconds=PATIENCE_S, say=print) == []
+    assert callbacks.beside_the_dead(breakable, pending=1_000, launches=4, seconds=PATIENCE_S, say=print) == []
 
 
 def test_what_is_in_the_outbox_waits(breakable: Installation) -> None:

@@ -23,7 +23,7 @@ def test_a_schedule_of_faults(pair: Installation) -> None:
         PROCESS_KINDS,
         faults=len(PROCESS_KINDS),
         every_s=2.0,
-        inputs=3_000,
+        inputs=1_500,
         launches=2 * len(PROCESS_KINDS),
     )
     report = chaos.unleash(plan, pair)
@@ -50,8 +50,8 @@ def test_one_fault(pair: Installation, kind: Kind, victim: str) -> None:
 @pytest.mark.parametrize("away", ["beat", "worker-system"])
 def test_what_is_lost_while_nobody_looks_is_found_later(pair: Installation, away: str) -> None:
     """A worker is killed while the sweep is dead: its batches wait, and go on when there is a sweep again."""
-    numbers = range(800)
-    run_uid = pair.launch("square-slowly", [{"number": n, "seconds": INPUT_S} for n in numbers], batch_size=200)
+    numbers = range(600)
+    run_uid = pair.launch("square-slowly", [{"number": n, "seconds": INPUT_S} for n in numbers], batch_size=150)
     pair.wait_for_executions(run_uid, 100)
     pair.kill(away)
     for worker in RUNS:

@@ -12,7 +12,7 @@ from tests.system.schedule import make_plan, make_plan_of_one
 
 def test_a_schedule_of_faults(pair: Installation) -> None:
     plan = make_plan(
-        chaos.seed(101), STORE_KINDS, faults=len(STORE_KINDS), every_s=2.0, inputs=3_000, launches=2 * len(STORE_KINDS)
+        chaos.seed(101), STORE_KINDS, faults=len(STORE_KINDS), every_s=2.0, inputs=1_500, launches=2 * len(STORE_KINDS)
     )
     report = chaos.unleash(plan, pair)
     print(report)

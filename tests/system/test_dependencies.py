@@ -14,12 +14,13 @@ def test_a_diamond_ends_in_its_order_without_an_operator(shared: Installation) -
         numbers = [{"number": n} | ({"seconds": 0.05} if action == "square-slowly" else {}) for n in range(4)]
         return shared.launch(action, numbers, batch_size=2, depends_on=list(others))
 
-    top = launch("square-slowly")
+    top = launch("square-when-told")  # it must not end before the others wait for it
     left, right = launch("square", top), launch("square-slowly", top)
     bottom = launch("square", left, right)
     behind = launch("square", bottom)
     assert shared.status(bottom)["status"] == "BLOCKED"
     assert client.get(f"/v1/runs/{bottom}").json()["depends_on"] == [left, right]
+    (shared.folder / "told").write_text(top)
 
     shared.wait_for_end(behind)
     runs: dict[str, Any] = {uid: client.get(f"/v1/runs/{uid}").json() for uid in (top, left, right, bottom, behind)}

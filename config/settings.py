@@ -236,6 +236,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 10.0,
         "options": {"queue": "system", "expire_seconds": 10},
     },
+    "Delete: receivers that were not called for as long as runs are kept": {
+        "task": "webhooks.prune",
+        "schedule": 60.0,
+        "options": {"queue": "system", "expire_seconds": 60},
+    },
     "Send: callbacks that are due": {
         "task": "webhooks.send",
         "schedule": 1.0,

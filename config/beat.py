@@ -67,7 +67,7 @@ class Scheduler(DatabaseScheduler):
         make_rows(self.app.conf.beat_schedule, app=self.app)
         super().setup_schedule()
 
-    def all_as_schedule(self) -> dict[str, Entry]:
+    def all_as_schedule(self) -> dict[str, ModelEntry]:
         """Return the tasks that are switched on, without those whose clock cannot be read: the others are sent."""
         entries = {}
         for row in self.enabled_models():

@@ -30,6 +30,6 @@ def test_trying_a_call_with_a_key(visit: Callable[..., Visitor], acme: Member) -
     assert answer.locator("tbody .response-col_status").first.inner_text().startswith("200")
     visitor.look("docs")
     page.set_viewport_size({"width": WIDTHS["narrow"], "height": 900})
-    page.locator("#operations-Runs-list_runs .opblock-summary-control").click()
-    page.locator("#operations-Runs-list_runs .responses-table").wait_for()
+    page.locator("#operations-Actions-list_actions .opblock-summary-control").click()
+    page.locator("#operations-Actions-list_actions .responses-table").wait_for()
     visitor.look("docs-narrow")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from celery import current_app
@@ -111,10 +112,30 @@ class ClockAdmin(StaffAdmin):
         return False
 
 
+class IntervalForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An interval that beat can reckon with, and keep."""
+
+    SHORTEST, LONGEST = timedelta(seconds=0.1), timedelta(days=365)
+
+    class Meta:
+        model = IntervalSchedule
+        fields = ("every", "period")
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse an interval that is below a tenth of a second or over a year."""
+        given = super().clean() or self.cleaned_data
+        if {"every", "period"} <= given.keys():
+            unit = timedelta(**{given["period"]: 1})
+            if not self.SHORTEST / unit <= given["every"] <= self.LONGEST / unit:
+                self.add_error("every", "An interval is from a tenth of a second to a year (365 days).")
+        return given
+
+
 @admin.register(IntervalSchedule)
 class IntervalAdmin(ClockAdmin):
     """Every so many seconds, minutes, hours or days."""
 
+    form = IntervalForm
     ordering = ("period", "every")
 
 

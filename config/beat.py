@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import structlog
+from celery.schedules import schedstate
 from django.db import DatabaseError, InterfaceError, connection, transaction
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import DatabaseScheduler, ModelEntry
@@ -18,6 +19,7 @@ from config.health import note_process
 log = structlog.get_logger(__name__)
 
 SIGN_OF_LIFE_S = 2.0
+LOOK_AGAIN_S = 60.0  # at a task whose clock cannot be read
 _MAKING_ROWS = 7_281_943_006_512  # an advisory lock's key: any number that nobody else uses
 
 
@@ -29,6 +31,14 @@ class Entry(ModelEntry):
         """Return the entry of the row `name`, made from the settings' `entry` where there is none."""
         row = PeriodicTask.objects.filter(name=name).first()
         return cls(row, app=app) if row else super().from_entry(name, app=app, **entry)
+
+    def is_due(self) -> schedstate:
+        """Return whether it is due, and the seconds until the next look. What cannot be worked out is not due."""
+        try:
+            return super().is_due()
+        except Exception as error:
+            _log_clock(self.name, error)
+            return schedstate(is_due=False, next=LOOK_AGAIN_S)
 
 
 def make_rows(entries: Mapping[str, Any], *, app: Any = None) -> int:
@@ -74,9 +84,25 @@ class Scheduler(DatabaseScheduler):
             self._last_full_sync = datetime.min  # at the next look, and not in five minutes
             return self._schedule
 
+    def all_as_schedule(self) -> dict[str, ModelEntry]:
+        """Return the tasks that are switched on, without those whose clock cannot be read: the others are sent."""
+        entries = {}
+        for row in self.enabled_models():
+            try:
+                entries[row.name] = self.Entry(row, app=self.app)
+            except (DatabaseError, InterfaceError):
+                raise
+            except Exception as error:
+                _log_clock(row.name, error)
+        return entries
+
     def tick(self, *args: object, **kwargs: object) -> float:
         """Send what is due, and return the seconds until the next look."""
         if time.monotonic() - self._signed_at >= SIGN_OF_LIFE_S:
             self._signed_at = time.monotonic()
             note_process(f"beat@{socket.gethostname()}", role="beat")
         return min(super().tick(*args, **kwargs), SIGN_OF_LIFE_S)
+
+
+def _log_clock(name: str, error: Exception) -> None:
+    log.error("periodic_task_left_out", task_name=name, error=f"{type(error).__name__}: {error}")

@@ -35,5 +35,6 @@ class Document(ApiView):
 class Docs(SpectacularSwaggerSplitView):
     """`GET /docs`: Swagger UI from our own server, its script apart, as the Content-Security-Policy asks."""
 
+    template_name = "config/docs.html"
     url = "/v1/openapi.json"
     throttle_classes = []

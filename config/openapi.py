@@ -11,6 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 
 import workspaces.openapi  # noqa: F401  drf-spectacular knows its classes once they are there
 from actions import ActionDefinition, registry
+from config.openapi_names import name_parts
 from rest.json import dumps
 from runs.openapi import LaunchSchema
 
@@ -73,4 +74,4 @@ def document() -> bytes:
 
 @functools.lru_cache(maxsize=1)
 def _document(actions: Sequence[ActionDefinition]) -> bytes:
-    return dumps(Generator().get_schema(public=True))  # type: ignore[no-untyped-call]
+    return dumps(name_parts(Generator().get_schema(public=True)))  # type: ignore[no-untyped-call]

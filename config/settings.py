@@ -236,6 +236,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 10.0,
         "options": {"queue": "system", "expire_seconds": 10},
     },
+    "Delete: receivers that were not called for as long as runs are kept": {
+        "task": "webhooks.prune",
+        "schedule": 60.0,
+        "options": {"queue": "system", "expire_seconds": 60},
+    },
     "Send: callbacks that are due": {
         "task": "webhooks.send",
         "schedule": 1.0,
@@ -264,6 +269,11 @@ RUNYARD_RATE_LIMIT = rate("RUNYARD_RATE_LIMIT", "600/m")
 # Callers that wait for a live call hold a web thread each: the other half of the threads is for everybody else.
 HALF_OF_THE_THREADS = max(1, RUNYARD_WEB_THREADS // 2)
 RUNYARD_MAX_LIVE_CALLS = between("RUNYARD_MAX_LIVE_CALLS", HALF_OF_THE_THREADS, 1, HALF_OF_THE_THREADS)
+# A quarter is left to others, whoever has slow calls.
+THREE_QUARTERS_OF_THEM = max(1, RUNYARD_MAX_LIVE_CALLS * 3 // 4)
+RUNYARD_MAX_LIVE_CALLS_PER_WORKSPACE = between(
+    "RUNYARD_MAX_LIVE_CALLS_PER_WORKSPACE", THREE_QUARTERS_OF_THEM, 1, RUNYARD_MAX_LIVE_CALLS
+)
 RUNYARD_LIVE_WAIT_SECONDS = at_least("RUNYARD_LIVE_WAIT_SECONDS", 15)
 
 RUNYARD_MAX_BODY_BYTES = at_least("RUNYARD_MAX_BODY_BYTES", 64 * 1024 * 1024)

@@ -29,6 +29,7 @@ from runs.inputs import PreparedInputs
 from runs.models import ExecutionMode, Run, RunCallback, RunStatus
 from telemetry import tracing
 from workspaces.models import User, Workspace
+from workspaces.quotas import Room, hold
 
 log = structlog.get_logger(__name__)
 
@@ -84,12 +85,18 @@ class PreparedRun:
     inputs: PreparedInputs
     status: RunStatus
     limits: Limits
+    room: Room
     waits_for: Sequence[UUID] = ()
     callback: RunCallback | None = None
 
     def store(self) -> Run:
-        """Store the run with all it starts with, in one transaction or in the caller's, and return it."""
+        """Store the run with all it starts with, in one transaction or in the caller's, and return it.
+
+        Raises:
+            LimitReached: others that were launched at the same moment took the room there was.
+        """
         with transaction.atomic():
+            hold(self.room)
             storing.store(self.run, self.inputs, self.status, self.waits_for, self.callback)
             transaction.on_commit(self._log)  # what leads from the request's id to the run
         return self.run
@@ -137,7 +144,7 @@ def prepare_async(
         LimitReached: the workspace has as many unfinished runs, or as much stored, as it may.
     """
     definition, action = launch_checks.find_open(action_name, "async")
-    quotas.check_one_more(workspace)
+    room = quotas.check_one_more(workspace)
     standings = dependencies.find(asked.depends_on, workspace=workspace)
     call = check_async(definition, action, asked)
     run = _run(action, asked, ExecutionMode.ASYNC, workspace=workspace, user=user, now=now)
@@ -147,7 +154,7 @@ def prepare_async(
     status = _decide(run, call.inputs, call.parameter_problems, outlook, start_after=asked.start_after, now=now)
     waits_for = () if status == RunStatus.INVALID else outlook.unmet
     callback = call.callback.of(run) if call.callback else None
-    return PreparedRun(run, call.inputs, status, call.limits, waits_for, callback)
+    return PreparedRun(run, call.inputs, status, call.limits, room, waits_for, callback)
 
 
 def check_async(definition: ActionDefinition, action: Action, asked: AsyncLaunch) -> CheckedCall:
@@ -189,7 +196,7 @@ def prepare_live(
     limits = catalogue.limits(definition, action)
     if limits.rate:
         launch_checks.check_rate(action, limits.rate, now=now)
-    quotas.check_one_more(workspace)
+    room = quotas.check_one_more(workspace)
     launch_checks.check_parameters_size(asked.parameters)
     problems = launch_checks.parameter_problems(definition, asked.parameters)
     if problems:
@@ -198,7 +205,7 @@ def prepare_live(
     if prepared.invalid_count:
         raise launch_checks.input_refused(prepared)
     run = _run(action, asked, ExecutionMode.LIVE, workspace=workspace, user=user, now=now)
-    return PreparedRun(run, prepared, RunStatus.QUEUED, limits)
+    return PreparedRun(run, prepared, RunStatus.QUEUED, limits, room)
 
 
 def _run(action: Action, asked: Launch, mode: ExecutionMode, *, workspace: Workspace, user: User, now: datetime) -> Run:

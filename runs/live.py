@@ -8,10 +8,9 @@ worker takes is taken back as if it had never been, one whose worker is silent i
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ from statements.cursors import prepared_cursor
 from workspaces import idempotency
 from workspaces.idempotency import Claim, FirstAnswer
 from workspaces.models import User, Workspace
+from workspaces.places import AllTaken, Places, ShareTaken
 
 log = structlog.get_logger(__name__)
 
@@ -59,8 +59,9 @@ def call(
     `has_hung_up` says that nobody waits for the answer any more; the call itself goes on.
 
     Raises:
-        Unavailable: as many callers wait as may, or no worker took the call in time. Nothing of it is stored, unless
-            the error has the header `X-Run-Uid`: then the answer cannot be had now, and the call goes on.
+        Unavailable: as many callers wait as may, or as many of the workspace, or no worker took the call in time.
+            Nothing of it is stored, unless the error has the header `X-Run-Uid`: then the answer cannot be had now,
+            and the call goes on.
         Conflict: see `launch.prepare_live`; or the first request with the same key is still in flight.
         NotFound, BadInput, BadParameters, LimitReached: see `launch.prepare_live`.
         IdempotencyMismatch: the key's first request had another body.
@@ -68,7 +69,7 @@ def call(
     if claim and (earlier := idempotency.find(claim)):
         return _ended_earlier(claim, earlier)
     prepared = launch.prepare_live(action_name, asked, workspace=workspace, user=user, now=now)
-    with waiting_place():
+    with waiting_place(workspace):
         first = idempotency.once(claim, lambda: FirstAnswer(prepared.store().uid))
         if claim and first.is_replay:
             return _ended_earlier(claim, first)
@@ -94,32 +95,40 @@ def _ended_earlier(claim: Claim, first: FirstAnswer) -> Ended:
 
 
 @contextmanager
-def waiting_place() -> Iterator[None]:
+def waiting_place(workspace: Workspace) -> Iterator[None]:
     """Take one of the places for callers that wait: the other web threads are for everybody else.
 
     Raises:
-        Unavailable: all are taken.
+        Unavailable: all are taken, or the workspace has taken its share.
     """
-    places = _places()
-    if not places.acquire(blocking=False):
-        counters.LIVE_REFUSALS.labels("no_slot").inc()
-        raise Unavailable(
-            f"{settings.RUNYARD_MAX_LIVE_CALLS} live calls wait in this process, as many as may"
-            " (RUNYARD_MAX_LIVE_CALLS). Try again shortly, or launch async.",
-            {"limit": settings.RUNYARD_MAX_LIVE_CALLS, "setting": "RUNYARD_MAX_LIVE_CALLS"},
-            retry_after_s=RETRY_AFTER_S,
-        )
-    counters.LIVE_SLOTS_TAKEN.inc()
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(places().hold(workspace))
+        except AllTaken:
+            raise _no_place("Live calls", places().limit, "RUNYARD_MAX_LIVE_CALLS") from None
+        except ShareTaken:
+            share = "RUNYARD_MAX_LIVE_CALLS_PER_WORKSPACE"
+            raise _no_place("Live calls of the workspace", places().share, share) from None
+        counters.LIVE_SLOTS_TAKEN.inc()
+        held.callback(counters.LIVE_SLOTS_TAKEN.dec)
         yield
-    finally:
-        counters.LIVE_SLOTS_TAKEN.dec()
-        places.release()
 
 
 @functools.cache
-def _places() -> threading.BoundedSemaphore:
-    return threading.BoundedSemaphore(settings.RUNYARD_MAX_LIVE_CALLS)
+def places() -> Places:
+    """Return the places of this process."""
+    share = min(settings.RUNYARD_MAX_LIVE_CALLS, settings.RUNYARD_MAX_LIVE_CALLS_PER_WORKSPACE)
+    return Places(settings.RUNYARD_MAX_LIVE_CALLS, share=share)
+
+
+def _no_place(whose: str, limit: int, setting: str) -> Unavailable:
+    counters.LIVE_REFUSALS.labels("no_slot").inc()
+    return Unavailable(
+        f"{whose} that wait in this process are {limit}, as many as may ({setting}). Try again shortly, or launch"
+        " async.",
+        {"limit": limit, "setting": setting},
+        retry_after_s=RETRY_AFTER_S,
+    )
 
 
 def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:

@@ -14,7 +14,7 @@ from runs.stored_bytes import stored_bytes
 from statements.compiled import Compiled, Parameter
 from workspaces import quotas
 from workspaces.models import Workspace
-from workspaces.quotas import Quota
+from workspaces.quotas import Quota, Room
 
 _UNFINISHED = Compiled(lambda: Run.objects.filter(workspace=Parameter("workspace")).unfinished().only("pk"))
 UNFINISHED_RUNS = Quota(
@@ -31,18 +31,30 @@ STORED_BYTES = Quota(
 )
 
 
-def check_one_more(workspace: Workspace) -> None:
+def check_one_more(workspace: Workspace) -> Room:
     """Refuse one more run to a workspace that has as many unfinished ones, or as much stored, as it may.
+
+    Returns the room for it, which `workspaces.quotas.hold` makes sure of where the run is stored.
 
     Raises:
         LimitReached: it has; `params` say how much of what, and by which setting.
     """
-    for quota in (UNFINISHED_RUNS, STORED_BYTES):
-        quotas.check(quota, workspace)
+    room = quotas.check(UNFINISHED_RUNS, workspace)
+    quotas.check(STORED_BYTES, workspace)
+    return room
+
+
+def take_one_more(workspace: Workspace) -> None:
+    """Check, and make sure of the room, in the transaction in which one more run goes on.
+
+    Raises:
+        LimitReached: as `check_one_more`.
+    """
+    quotas.hold(check_one_more(workspace))
 
 
 @dataclass(slots=True)
-class Room:
+class Rooms:
     """How many runs more a workspace may begin: for who begins many, and asks before each."""
 
     unfinished: int
@@ -58,11 +70,14 @@ class Room:
         return self.refusal
 
 
-def rooms(workspace_ids: Collection[int]) -> dict[int, Room]:
-    """Return how much room each workspace has now."""
-    unfinished = Run.objects.filter(workspace__in=workspace_ids).unfinished()
-    counts = dict(unfinished.values_list("workspace").annotate(Count("pk")))
-    found = {pk: Room(counts.get(pk, 0)) for pk in workspace_ids}
+def rooms(workspace_ids: Collection[int]) -> dict[int, Rooms]:
+    """Return how much room each workspace has, in the transaction that stores the runs."""
+    counts, limit = _unfinished(workspace_ids), UNFINISHED_RUNS.limit()
+    near = [pk for pk in workspace_ids if quotas.is_near(counts.get(pk, 0), limit)]
+    if near:
+        quotas.lock(near)
+        counts |= dict.fromkeys(near, 0) | _unfinished(near)
+    found = {pk: Rooms(counts.get(pk, 0)) for pk in workspace_ids}
     if STORED_BYTES.limit() is not None:
         for workspace in Workspace.objects.filter(pk__in=workspace_ids):
             try:
@@ -70,3 +85,8 @@ def rooms(workspace_ids: Collection[int]) -> dict[int, Room]:
             except LimitReached as error:
                 found[workspace.pk].refusal = error
     return found
+
+
+def _unfinished(workspace_ids: Collection[int]) -> dict[int, int]:
+    runs = Run.objects.filter(workspace__in=workspace_ids).unfinished()
+    return dict(runs.values_list("workspace").annotate(Count("pk")))

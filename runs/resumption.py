@@ -96,7 +96,7 @@ def _resume(held: Held, *, by: By, now: datetime, wanted: FailedInputs) -> Run:
     run = held.run
     again = 0
     if run.status in RUNS_AGAIN:
-        quotas.check_one_more(run.workspace)
+        quotas.take_one_more(run.workspace)
         again = _run_again(run, wanted)
         if not again:
             raise Conflict("No failed input of the run is to run again.", {"status": run.status})

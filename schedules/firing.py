@@ -145,4 +145,4 @@ def _check_triggerable(schedule: Schedule) -> None:
             "The last run is unfinished, and overlap is skip.",
             {"status": schedule.status, "run_uid": str(schedule.last_run_uid)},
         )
-    quotas.check_one_more(schedule.workspace)
+    quotas.take_one_more(schedule.workspace)

@@ -25,6 +25,7 @@ from schedules.when import When
 from webhooks.models import Destination
 from workspaces import quotas
 from workspaces.models import User, Workspace
+from workspaces.quotas import Room
 
 
 @dataclass(slots=True)
@@ -33,11 +34,17 @@ class PreparedSchedule:
 
     schedule: Schedule
     inputs: PreparedInputs
+    room: Room
     destination: Destination | None = None
 
     def store(self) -> Schedule:
-        """Store the schedule with its inputs, in one transaction or in the caller's, and return it."""
+        """Store the schedule with its inputs, in one transaction or in the caller's, and return it.
+
+        Raises:
+            LimitReached: others that were made at the same moment took the room there was.
+        """
         with transaction.atomic():
+            quotas.hold(self.room)
             if self.destination:
                 self.destination.save()
             self.schedule.destination = self.destination
@@ -60,8 +67,8 @@ def prepare(action_name: str, asked: AsyncLaunch, when: When, *, workspace: Work
         LimitReached: the workspace has as many schedules, or as much stored, as it may.
     """
     definition, action = launch_checks.find_open(action_name, "schedule")
-    for quota in (SCHEDULES, STORED_BYTES):
-        quotas.check(quota, workspace)
+    room = quotas.check(SCHEDULES, workspace)
+    quotas.check(STORED_BYTES, workspace)
     now = database_time()
     first = whens.check(when, now=now)
     call = check_call(definition, action, asked)
@@ -92,7 +99,7 @@ def prepare(action_name: str, asked: AsyncLaunch, when: When, *, workspace: Work
         updated_at=now,
     )
     destination = call.callback.destination.store(workspace, now=now) if call.callback else None
-    return PreparedSchedule(schedule, call.inputs, destination)
+    return PreparedSchedule(schedule, call.inputs, room, destination)
 
 
 def check_call(definition: ActionDefinition, action: Action, asked: AsyncLaunch) -> CheckedCall:

@@ -19,7 +19,7 @@ from rest.json import dumps, rfc3339
 from runs import quotas, scheduled
 from runs.lifecycle import By
 from runs.models import TERMINAL, Actor, Run, RunStatus
-from runs.quotas import Room
+from runs.quotas import Rooms
 from runs.scheduled import ScheduledCallback, ScheduledLaunch
 from schedules import lifecycle, missed, totals
 from schedules.cron import BadCron
@@ -155,7 +155,7 @@ def _decide(claims: Sequence[Claim], *, now: datetime) -> None:
             )
 
 
-def _why_skipped(claim: Claim, last_runs: dict[UUID, _LastRun], room: Room) -> str:
+def _why_skipped(claim: Claim, last_runs: dict[UUID, _LastRun], room: Rooms) -> str:
     """Return why no run is launched, with the error that the schedule keeps if it is one; nothing where one is."""
     schedule = claim.schedule
     last = last_runs.get(schedule.last_run_uid) if schedule.last_run_uid else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 from django.db import connection, transaction
@@ -23,6 +24,7 @@ from workspaces.models import Workspace
 log = structlog.get_logger(__name__)
 
 PAUSED_BY_HAND = "Paused by hand."
+USED_LATELY = timedelta(hours=12)  # less than anything is kept
 
 # When the first callback that waits may be sent, by the pause that `{until}` ends.
 _FIRST_DUE = """(
@@ -33,11 +35,17 @@ _FIRST_DUE = """(
 
 
 def receiver_of(workspace: Workspace, origin: str) -> Receiver:
-    """Return a workspace's receiver of an origin, made when there is none: behind all others, for its first turn."""
-    receiver, _ = Receiver.objects.get_or_create(
-        workspace=workspace, origin=origin, defaults={"served_at": timezone.now()}
-    )
-    return receiver
+    """Return a workspace's receiver of an origin, made when there is none: behind all others, for its first turn.
+
+    One that was not used for long counts as used from here on: `webhooks.retention` would delete it.
+    """
+    now = timezone.now()
+    receiver, is_new = Receiver.objects.get_or_create(workspace=workspace, origin=origin, defaults={"served_at": now})
+    if is_new or receiver.wakes_at or (receiver.served_at and receiver.served_at > now - USED_LATELY):
+        return receiver
+    if Receiver.objects.filter(pk=receiver.pk).update(served_at=now):
+        return receiver
+    return receiver_of(workspace, origin)  # it was deleted a moment ago
 
 
 # Locked in one order: several may be woken at once, by several.

@@ -7,7 +7,7 @@ import time
 import structlog
 from celery import shared_task
 
-from webhooks import recovery, sender
+from webhooks import recovery, retention, sender
 
 log = structlog.get_logger(__name__)
 
@@ -43,3 +43,9 @@ def _ring() -> bool:
 def sweep() -> None:
     """Set right what is overdue or was lost."""
     recovery.sweep()
+
+
+@shared_task(name="webhooks.prune", ignore_result=True)
+def prune() -> None:
+    """Delete some of the receivers that nobody uses."""
+    retention.prune()

@@ -6,7 +6,6 @@ RUNNING with no results, so that a receiver that does not look for `test` stores
 
 from __future__ import annotations
 
-import threading
 from datetime import datetime
 from uuid import UUID
 
@@ -21,36 +20,42 @@ from webhooks.delivery import Attempt
 from webhooks.destinations import CheckedDestination
 from webhooks.models import Destination, Receiver
 from workspaces.models import Workspace
+from workspaces.places import AllTaken, Places, ShareTaken
 
 MAX_AT_ONCE = 2
-"""In each process: a receiver that takes its time holds a thread of the web for all of it."""
+"""In each process, each of another workspace: a receiver that takes its time holds a thread of the web for it."""
 
 RETRY_AFTER_S = 5
 NO_RUN = UUID(int=0)
-_places = threading.BoundedSemaphore(MAX_AT_ONCE)
+_places = Places(MAX_AT_ONCE, share=1)
 
 
 def send(destination: CheckedDestination, workspace: Workspace, *, now: datetime) -> Attempt:
     """Send a test and return the attempt, whatever came of it. Nothing is stored, nor counted for the receiver.
 
     Raises:
-        Unavailable: two tests are under way already.
+        Unavailable: one of the workspace is under way already, or two of others.
     """
-    if not _places.acquire(blocking=False):
-        raise Unavailable(
-            f"{MAX_AT_ONCE} tests are under way already. Try again shortly.",
-            {"limit": MAX_AT_ONCE},
-            retry_after_s=RETRY_AFTER_S,
-        )
     try:
-        secrets = signing.secrets_of(workspace.pk, now=now)
-        give_connection_back()
-        ref_uid = uuid7()
-        return delivery.attempt(
-            destination.url, destination.headers, body(ref_uid), ref_uid=ref_uid, secrets=secrets, now=now
-        )
-    finally:
-        _places.release()
+        with _places.hold(workspace):
+            return _send(destination, workspace, now=now)
+    except AllTaken:
+        raise _under_way(f"{MAX_AT_ONCE} tests are under way already.", MAX_AT_ONCE) from None
+    except ShareTaken:
+        raise _under_way("A test of this workspace is under way already.", _places.share) from None
+
+
+def _send(destination: CheckedDestination, workspace: Workspace, *, now: datetime) -> Attempt:
+    secrets = signing.secrets_of(workspace.pk, now=now)
+    give_connection_back()
+    ref_uid = uuid7()
+    return delivery.attempt(
+        destination.url, destination.headers, body(ref_uid), ref_uid=ref_uid, secrets=secrets, now=now
+    )
+
+
+def _under_way(what: str, limit: int) -> Unavailable:
+    return Unavailable(f"{what} Try again shortly.", {"limit": limit}, retry_after_s=RETRY_AFTER_S)
 
 
 def send_to(receiver: Receiver, *, now: datetime) -> Attempt:
@@ -59,7 +64,7 @@ def send_to(receiver: Receiver, *, now: datetime) -> Attempt:
     Raises:
         Conflict: no URL of it is stored any more.
         BadInput: the URL, or a header, is one that may not be called any more.
-        Unavailable: two tests are under way already.
+        Unavailable: as `send`.
     """
     destination = Destination.objects.filter(receiver=receiver).order_by("-pk").first()
     if destination is None:

@@ -1,18 +1,21 @@
 """What a workspace may hold at once, and how much of it it holds now.
 
 The apps above have the rows that are counted, so they register their quotas here when they start. Whoever adds such a
-row calls `check` first.
+row calls `check` first, and `hold` on what that saw in the transaction that stores the row; or `take` there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from rest.errors import LimitReached
 from workspaces.models import Workspace
 
 RETRY_AFTER_S = 60
+AT_ONCE = 1_000  # rows that one workspace is taken to store at the same moment, at most
+MOMENT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,16 @@ class Standing:
     used: int
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """That a workspace had room for one more at `seen_at` (`time.monotonic`): `is_near` where it was the last of it."""
+
+    quota: Quota
+    workspace: Workspace
+    is_near: bool
+    seen_at: float
+
+
 _quotas: dict[str, Quota] = {}
 
 
@@ -49,19 +62,53 @@ def report(workspace: Workspace) -> dict[str, Standing]:
     return {name: Standing(quota.limit(), quota.used(workspace)) for name, quota in _quotas.items()}
 
 
-def check(quota: Quota, workspace: Workspace) -> None:
-    """Refuse one more to a workspace that has as many as it may.
+def check(quota: Quota, workspace: Workspace) -> Room:
+    """Refuse one more to a workspace that has as many as it may. Others may look, and see the same room.
 
     Raises:
         LimitReached: with the limit, its setting and what is used in `params`, and `Retry-After`.
     """
-    limit = quota.limit()
-    if limit is None:
-        return
-    used = quota.used(workspace)
-    if used < limit:
-        return
-    raise refusal(quota, limit=limit, used=used)
+    limit, seen_at = quota.limit(), time.monotonic()
+    used = 0 if limit is None else quota.used(workspace)
+    if limit is not None and used >= limit:
+        raise refusal(quota, limit=limit, used=used)
+    return Room(quota, workspace, is_near(used, limit), seen_at)
+
+
+def is_near(used: int, limit: int | None) -> bool:
+    """Return whether those who store one more at the same moment might exceed the limit together."""
+    return limit is not None and used + AT_ONCE > limit
+
+
+def hold(room: Room) -> None:
+    """Make sure of a room, in the transaction that stores one more. It costs nothing far from the limit.
+
+    Near to it those of one workspace wait here for each other, so that each counts what the others stored.
+
+    Raises:
+        LimitReached: others were quicker.
+    """
+    if time.monotonic() - room.seen_at > MOMENT_S:
+        room = check(room.quota, room.workspace)
+    if room.is_near:
+        lock([room.workspace.pk])
+        check(room.quota, room.workspace)
+
+
+def take(quota: Quota, workspace: Workspace) -> None:
+    """Check and hold at once, in the transaction that stores one more.
+
+    Raises:
+        LimitReached: as `check`.
+    """
+    hold(check(quota, workspace))
+
+
+def lock(workspace_ids: Collection[int]) -> None:
+    """Have others that store one more of something in these workspaces wait until the transaction ends."""
+    # No key: rows that refer to a workspace are stored meanwhile.
+    rows = Workspace.objects.filter(pk__in=workspace_ids).order_by("pk").select_for_update(no_key=True)
+    list(rows.values_list("pk", flat=True))
 
 
 def refusal(quota: Quota, *, limit: int, used: int) -> LimitReached:

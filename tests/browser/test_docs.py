@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import WIDTHS, Visitor
 from tests.factories import Member
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
@@ -29,3 +29,7 @@ def test_trying_a_call_with_a_key(visit: Callable[..., Visitor], acme: Member) -
     answer.get_by_text("Inspect a URL").first.wait_for()
     assert answer.locator("tbody .response-col_status").first.inner_text().startswith("200")
     visitor.look("docs")
+    page.set_viewport_size({"width": WIDTHS["narrow"], "height": 900})
+    page.locator("#operations-Actions-list_actions .opblock-summary-control").click()
+    page.locator("#operations-Actions-list_actions .responses-table").wait_for()
+    visitor.look("docs-narrow")

@@ -144,6 +144,25 @@ class TestClocks:
         root.post(f"{INTERVALS}{made.pk}/change/", inline({"every": "4", "period": "minutes"}))
         assert IntervalSchedule.objects.get().every == 4
 
+    @pytest.mark.parametrize(
+        ("every", "period", "is_taken"),
+        [
+            ("365", "days", True),
+            ("366", "days", False),
+            ("2147483647", "days", False),
+            ("31536000", "seconds", True),
+            ("31536001", "seconds", False),
+            ("100000", "microseconds", True),
+            ("99999", "microseconds", False),
+            ("", "days", False),
+            ("1", "", False),
+        ],
+    )
+    def test_of_intervals_beat_can_keep(self, root, every, period, is_taken):
+        answer = root.post(f"{INTERVALS}add/", inline({"every": every, "period": period}))
+        assert page_is_refused(answer) is not is_taken
+        assert IntervalSchedule.objects.exists() is is_taken
+
     def test_are_not_deleted_with_their_tasks(self, root, sweep):
         assert root.post(f"{INTERVALS}{sweep.interval_id}/delete/", {"post": "yes"}).status_code == 403
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from django.utils import timezone
 from django_celery_beat import schedulers
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from config import beat
 from config.beat import Scheduler
@@ -122,6 +124,42 @@ def test_an_error_while_rows_are_made_leaves_none(no_rows: None, monkeypatch: py
         beat.make_rows(entries, app=app)
     assert not PeriodicTask.objects.exists()
     assert transaction.get_connection().in_atomic_block is False
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        # What the admin takes no more, in an installation that has it; days too many for an interval, or for a date.
+        {"interval": ("days", 2**31 - 1)},
+        {"interval": ("days", 999_999_999)},
+        {"crontab": ("30", "2")},  # a day that never comes
+    ],
+    ids=str,
+)
+def test_a_clock_that_cannot_be_read_stops_no_other_task(
+    no_rows: None, clock: dict[str, tuple[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    beat.make_rows(settings.CELERY_BEAT_SCHEDULE, app=app)
+    PeriodicTask.objects.update(last_run_at=timezone.now() - timedelta(days=1))
+    PeriodicTask.objects.filter(name=SWEEP).update(**clock_of(**clock))
+    sent: list[str] = []
+    monkeypatch.setattr(Scheduler, "apply_async", lambda self, entry, **_: sent.append(entry.name))
+    scheduler = start()
+    for _ in range(3 * len(settings.CELERY_BEAT_SCHEDULE)):
+        assert scheduler.tick() >= 0
+    scheduler.sync()  # now, and not when the process ends
+    assert set(sent) == set(settings.CELERY_BEAT_SCHEDULE) - {SWEEP}
+    assert any("periodic_task_left_out" in line and SWEEP in line for line in caplog.messages)
+
+
+def clock_of(*, interval: tuple[str, int] | None = None, crontab: tuple[str, str] | None = None) -> dict[str, Any]:
+    if interval:
+        period, every = interval
+        return {"interval": IntervalSchedule.objects.create(every=every, period=period)}
+    assert crontab
+    day, month = crontab
+    made = CrontabSchedule.objects.create(minute="0", hour="4", day_of_month=day, month_of_year=month)
+    return {"interval": None, "crontab": made}
 
 
 def test_every_task_has_an_end_to_its_waiting(no_rows: None) -> None:

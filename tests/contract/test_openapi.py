@@ -97,6 +97,25 @@ def test_every_route_of_the_api_is_described(document: Document) -> None:
     assert described == {}
 
 
+def test_what_has_a_name_is_referred_to_by_it(document: Document) -> None:
+    """Generators call what stands inline by its place: `ListRunsStatusItem`, `RunInputCustomDataType0`."""
+    schemas = document["components"]["schemas"]
+    enums = {json.dumps(sorted(schema["enum"])): name for name, schema in schemas.items() if "enum" in schema}
+
+    def inline(part: Any) -> Iterator[str]:
+        if isinstance(part, dict) and part.get("type") == "string" and "enum" in part:
+            yield json.dumps(sorted(part["enum"]))
+        for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from inline(inner)
+
+    places = [schema for schema in schemas.values() if "enum" not in schema]
+    assert {enums[one] for one in inline([document["paths"], places]) if one in enums} == set()
+    assert schemas["RunInput"]["properties"]["custom_data"]["anyOf"][0] == {"$ref": "#/components/schemas/CustomData"}
+    described = schemas["InspectUrlInput"]["properties"]["custom_data"]
+    assert described["anyOf"][0] == {"$ref": "#/components/schemas/CustomData"}
+    assert described["description"].startswith("Yours")
+
+
 def test_every_link_leads_somewhere(document: Document) -> None:
     takes = {operation["operationId"]: set(re.findall(r"{(\w+)}", path)) for path, operation in _operations(document)}
     assert len(takes) == len(list(_operations(document)))

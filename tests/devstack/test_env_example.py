@@ -11,7 +11,13 @@ import pytest
 from devstack.home import PROJECT
 
 # Their defaults depend on others.
-COMPUTED = {"RUNYARD_RUNS_CONCURRENCY", "RUNYARD_MAX_LIVE_CALLS", "RUNYARD_ACTIONS_ALLOW_PRIVATE", "RUNYARD_PROXIES"}
+COMPUTED = {
+    "RUNYARD_RUNS_CONCURRENCY",
+    "RUNYARD_MAX_LIVE_CALLS",
+    "RUNYARD_MAX_LIVE_CALLS_PER_WORKSPACE",
+    "RUNYARD_ACTIONS_ALLOW_PRIVATE",
+    "RUNYARD_PROXIES",
+}
 
 
 def listed() -> dict[str, str]:

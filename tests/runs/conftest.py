@@ -100,9 +100,9 @@ def no_live_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with current_app.connection_for_write() as broker:
         broker.default_channel.client.delete(doorbell.LIVE.queue)
     monkeypatch.setattr(doorbell, "_silent_until", 0.0)
-    live._places.cache_clear()
+    live.places.cache_clear()
     yield
-    live._places.cache_clear()
+    live.places.cache_clear()
 
 
 @pytest.fixture

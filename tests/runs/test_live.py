@@ -432,6 +432,23 @@ def test_places_for_those_who_wait_are_few_and_free_again(acme: Member, api: Api
     assert call(api, ACT, {"input": {"n": 3}}).status_code == 200
 
 
+def test_who_holds_its_share_of_the_places_leaves_the_others_to_others(
+    acme: Member, other: Member, api: Api, double: ActionDefinition, settings: Any
+) -> None:
+    settings.RUNYARD_MAX_LIVE_CALLS, settings.RUNYARD_MAX_LIVE_CALLS_PER_WORKSPACE = 3, 2
+    with live.waiting_place(acme.workspace):
+        assert call(api, DOUBLE, {"input": {"n": 2}}).status_code == 200
+        with live.waiting_place(acme.workspace):
+            refused = api.post(DOUBLE, {"input": {"n": 2}})
+            unavailable(refused)
+            assert refused.json()["params"] == {"limit": 2, "setting": "RUNYARD_MAX_LIVE_CALLS_PER_WORKSPACE"}
+            assert call(Api(other.key), DOUBLE, {"input": {"n": 2}}).status_code == 200
+            with live.waiting_place(other.workspace):
+                refused = Api(other.key).post(DOUBLE, {"input": {"n": 2}})
+                assert refused.json()["params"] == {"limit": 3, "setting": "RUNYARD_MAX_LIVE_CALLS"}
+        assert call(api, DOUBLE, {"input": {"n": 2}}).status_code == 200
+
+
 def test_a_notice_that_was_lost_costs_time_and_nothing_else(
     api: Api, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -470,7 +487,7 @@ def test_a_caller_that_hung_up_frees_its_place_and_its_call_goes_on(
     assert run.status == RunStatus.QUEUED
     assert execution.execute_live()
     assert (reread(run).status, outputs_of(run)) == (RunStatus.SUCCEEDED, [{"n": 4}])
-    with live.waiting_place():
+    with live.waiting_place(acme.workspace):
         pass
 
 

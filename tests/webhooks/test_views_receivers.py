@@ -17,7 +17,7 @@ from standardwebhooks import Webhook
 
 from rest.json import rfc3339
 from tests.egress.server import Conversation, Server, answering, reply
-from tests.factories import Api, Member
+from tests.factories import Api, Member, member
 from tests.webhooks.callbacks import callback, destination
 from tests.webhooks.refused import HEADERS, URLS
 from webhooks import receivers, signing, trial
@@ -225,9 +225,11 @@ def test_who_may(acme: Member, server: Server) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_slow_receivers_at_once_and_no_more(acme: Member, reachable: None) -> None:
+def test_one_slow_receiver_of_a_workspace_at_once_and_two_in_all(acme: Member, other: Member, reachable: None) -> None:
     """Each holds a thread of the web server for as long as it takes."""
-    signing.secrets_of(acme.workspace.pk, now=timezone.now())
+    third = member("Initech", "peter@initech.test")
+    for one in (acme, other, third):
+        signing.secrets_of(one.workspace.pk, now=timezone.now())
     arrived, answered = threading.Semaphore(0), threading.Event()
 
     def slow(conversation: Conversation) -> None:
@@ -238,18 +240,20 @@ def test_two_slow_receivers_at_once_and_no_more(acme: Member, reachable: None) -
 
     statuses: list[int] = []
 
-    def ask() -> None:
-        statuses.append(Api(acme.key).post(TEST, {"url": server.url()}).status_code)
+    def ask(one: Member) -> None:
+        statuses.append(Api(one.key).post(TEST, {"url": server.url()}).status_code)
         connection.close()
 
     with Server(slow) as server:
-        waiting = [threading.Thread(target=ask) for _ in range(trial.MAX_AT_ONCE)]
+        waiting = [threading.Thread(target=ask, args=[one]) for one in (acme, other)]
         try:
             for thread in waiting:
                 thread.start()
                 assert arrived.acquire(timeout=PATIENCE_S)
+                if thread is waiting[0]:
+                    assert refused(Api(acme.key).post(TEST, {"url": server.url()}), 503, "UNAVAILABLE") == {"limit": 1}
             for _ in range(3):
-                answer = Api(acme.key).post(TEST, {"url": server.url()})
+                answer = Api(third.key).post(TEST, {"url": server.url()})
                 assert refused(answer, 503, "UNAVAILABLE") == {"limit": 2}
                 assert int(answer.headers["Retry-After"]) > 0
             assert Api(acme.key).get(LIST).status_code == 200

@@ -46,7 +46,7 @@ def installation(**environment: str) -> Iterator[Running]:
             **environment,
         }
         with process([sys.executable, "-m", "devstack", "run"], added):
-            _wait_until_ready(port)
+            wait_until_ready(port)
             servers = Servers.of(home, {}).environment()
             yield Running(port, home.api_key.read_text().strip(), servers["DATABASE_URL"], servers["REDIS_URL"])
 
@@ -68,10 +68,15 @@ def process(command: list[str], added: Mapping[str, str]) -> Iterator[None]:
             os.killpg(started.pid, signal.SIGKILL)
 
 
-def _wait_until_ready(port: int) -> None:
+def wait_until_ready(port: int, path: str = "/readyz") -> None:
+    """Wait until a web server says that all is well.
+
+    Raises:
+        SystemExit: it does not in time.
+    """
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=3) as told:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=3) as told:
             if b'"ok":false' not in told.read():
                 return
         time.sleep(0.5)

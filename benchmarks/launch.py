@@ -2,26 +2,26 @@
 
 Large: 100,000 inputs of 200 bytes from the POST to the answer, beside parsing, checking and storing the same measured
 alone in one process. Small: launches of one input a second beside a bare DRF view that inserts one row, behind the same
-server with as many processes and threads.
+server with as many processes and threads, on the same database; and once more while workers execute what is launched.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from benchmarks.callers import caller, timed
-from benchmarks.environment import Running, free_port, installation, process
+from benchmarks.callers import Call, caller, timed
+from benchmarks.environment import Running, free_port, installation, process, wait_until_ready
 from benchmarks.report import Report
-from benchmarks.rounds import interleave, ratio, shown
+from benchmarks.rounds import interleave
 from benchmarks.throughput import body_of
 from devstack.home import PROJECT
 from devstack.temporary import TemporaryServers
@@ -42,7 +42,8 @@ def main() -> None:
         with installation(RUNYARD_MAX_UNFINISHED_RUNS="100000") as running, bare_view(servers) as bare:
             _large(report, running, servers)
             _memory(report, running)
-            _small(report, running, bare)
+            with web_alone(servers) as alone:
+                _small(report, running, bare, alone)
     finally:
         servers.stop()
     report.write()
@@ -86,55 +87,86 @@ def _wait_until_idle(running: Running) -> None:
 
 def _memory(report: Report, running: Running) -> None:
     body = body_of(INPUTS)
-    before = _web_peaks(running)
-    caller(running.port, PATH, body, {KEY: running.key}, expected=202)()
-    one = max(_web_peaks(running).values()) - min(before.values())
-    fresh = caller(running.port, PATH, body, {KEY: running.key}, expected=202)
-    with suppress(SystemExit):  # some are told to come again: that is how memory is bounded
-        timed(fresh, callers=AT_ONCE, calls=AT_ONCE)
-    eight = max(_web_peaks(running).values()) - min(before.values())
-    times = len(body)
+    launch = caller(running.port, PATH, body, {KEY: running.key}, expected=202)
+    one = _taken(running, launch)
+    _wait_until_idle(running)
+
+    def at_once() -> None:
+        with suppress(SystemExit):  # some are told to come again: that is how memory is bounded
+            timed(launch, callers=AT_ONCE, calls=AT_ONCE)
+
+    eight = _taken(running, at_once)
+    size = len(body)
     report.say(
-        f"Peak memory of a web process over its smallest before, of a body of {times / 1e6:.1f} MB: one launch"
-        f" {one / 1e6:.0f} MB ({one / times:.1f} times the body), {AT_ONCE} at once {eight / 1e6:.0f} MB"
-        f" ({eight / times:.1f} times one body; few are taken in at a time, the others wait or are told to come again)."
+        f"What a web process takes at its peak over what it had before, of a body of {size / 1e6:.1f} MB: one launch"
+        f" {one / 1e6:.0f} MB ({one / size:.1f} times the body), {AT_ONCE} at once {eight / 1e6:.0f} MB"
+        f" ({eight / size:.1f} times one body; few are taken in at a time, the others wait or are told to come again)."
     )
     _wait_until_idle(running)
 
 
-def _web_peaks(running: Running) -> dict[int, int]:
-    """Return the highest resident size there ever was, in bytes, of each web process of this installation."""
-    peaks = {}
+def _taken(running: Running, do: Callable[[], object]) -> int:
+    """Return how many bytes more some web process had at its peak, while `do` was done, than before it."""
+    before = {}
+    for process_id in _web_processes(running):
+        Path(f"/proc/{process_id}/clear_refs").write_text("5")  # the peak begins anew
+        before[process_id] = _resident(process_id, "VmRSS")
+    do()
+    return max(_resident(process_id, "VmHWM") - resident for process_id, resident in before.items())
+
+
+def _web_processes(running: Running) -> Iterator[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if b"gunicorn" not in (folder / "cmdline").read_bytes():
                 continue
-            environment = (folder / "environ").read_bytes().split(b"\0")
-            if f"PORT={running.port}".encode() in environment:
-                status = dict(
-                    line.split(":", 1) for line in (folder / "status").read_text().splitlines() if ":" in line
-                )
-                peaks[int(folder.name)] = int(status["VmHWM"].split()[0]) * 1024
-    return peaks
+            if f"PORT={running.port}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name)
 
 
-def _small(report: Report, running: Running, bare: int) -> None:
+def _resident(process_id: int, which: str) -> int:
+    """Return the resident size now (VmRSS) or at its highest (VmHWM), in bytes."""
+    status = Path(f"/proc/{process_id}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{which}:"))
+
+
+def _small(report: Report, running: Running, bare: int, alone: Running) -> None:
     body = body_of(1)
-    ours = caller(running.port, PATH, body, {KEY: running.key}, expected=202)
-    theirs = caller(bare, "/insert", body, {}, expected=202)
-    for call in (ours, theirs):
+    calls = {
+        "a bare DRF view": caller(bare, "/insert", body, {}, expected=202),
+        "Runyard": caller(alone.port, PATH, body, {KEY: alone.key}, expected=202),
+        "Runyard, its workers executing them beside": caller(
+            running.port, PATH, body, {KEY: running.key}, expected=202
+        ),
+    }
+    for call in calls.values():
         timed(call, callers=CALLERS, calls=80)
-    measured = interleave(
-        {
-            "a bare DRF view": lambda: SMALL / timed(theirs, callers=CALLERS, calls=SMALL)[0],
-            "Runyard": lambda: SMALL / timed(ours, callers=CALLERS, calls=SMALL)[0],
-        },
-        rounds=ROUNDS,
-    )
-    report.say(f"Launches of one input, {CALLERS} callers at once, workers at work on them beside:")
+    measured = interleave({name: functools.partial(_rate, call) for name, call in calls.items()}, rounds=ROUNDS)
+    report.say(f"Launches of one input, {CALLERS} callers at once:")
     report.compare(measured, unit="requests/s", to="a bare DRF view")
-    told = ratio(measured["Runyard"], measured["a bare DRF view"])
-    report.say(f"That is {told} of it; a launch takes {shown(1000 / statistics.median(measured['Runyard']))} ms.")
+
+
+def _rate(call: Call) -> float:
+    return SMALL / timed(call, callers=CALLERS, calls=SMALL)[0]
+
+
+@contextmanager
+def web_alone(servers: TemporaryServers) -> Iterator[Running]:
+    """Run the web server with nobody who executes, and yield it."""
+    port = free_port()
+    added = {
+        **servers.environment, "PORT": str(port), "SECRET_KEY": "only-for-benchmarks", "RUNYARD_RATE_LIMIT": "off",
+        "RUNYARD_ACTIONS": "benchmarks.sample_actions", "RUNYARD_MAX_UNFINISHED_RUNS": "100000", "LOG_LEVEL": "INFO",
+    }  # fmt: skip
+    command = [sys.executable, "manage.py"]
+    own = {"env": {**os.environ, **added}, "cwd": PROJECT, "check": True, "capture_output": True, "text": True}
+    subprocess.run([*command, "migrate", "--verbosity=0"], **own)
+    made = subprocess.run(
+        [*command, "create_key", "--workspace", "Benchmark", "--email", "benchmark@example.test"], **own
+    )
+    with process([sys.executable, "-m", "gunicorn", "config.wsgi", "-c", "config/gunicorn.py"], added):
+        wait_until_ready(port, "/healthz")
+        yield Running(port, made.stdout.strip(), servers.environment["DATABASE_URL"], servers.environment["REDIS_URL"])
 
 
 @contextmanager

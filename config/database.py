@@ -30,7 +30,12 @@ UNACKNOWLEDGED_MS = 25_000
 PREPARE_AFTER = 5
 WORKER_CONNECTION_S = 60
 
+# A prepared statement is planned once, and not for each call where PostgreSQL takes that to be worth it: to plan a claim
+# takes three times as long as to claim. What such a statement limits, or compares with for an index, is part of it.
+PLAN_CACHE_MODE = "force_generic_plan"
+
 SERVER_SETTINGS = {
+    "plan_cache_mode": PLAN_CACHE_MODE,
     "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S * 1000,
     "lock_timeout": LOCK_S * 1000,
     "tcp_keepalives_idle": KEEPALIVE_IDLE_S,

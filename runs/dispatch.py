@@ -44,7 +44,7 @@ UPDATE runs_batch AS batch
        SELECT first.id
          FROM (SELECT ready.run_id, ready.turn
                  FROM runs_readyrun AS ready JOIN open ON open.id = ready.action_id
-                ORDER BY ready.turn LIMIT %(candidates)s) AS ready
+                ORDER BY ready.turn LIMIT {CANDIDATES}) AS ready
               CROSS JOIN LATERAL (
               SELECT id FROM runs_batch
                WHERE run_id = ready.run_id AND status = 'READY'
@@ -117,7 +117,6 @@ def _claim_once(*, worker: str, actions: Collection[str], now: datetime, is_live
     values = {
         "worker": worker,
         "lease_s": settings.RUNYARD_LEASE_SECONDS,
-        "candidates": CANDIDATES,
         "is_runs_turn": time.time() % OF_S < RUNS_TURN_S,
         **gates.names_of(actions),
     }

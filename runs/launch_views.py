@@ -121,12 +121,12 @@ class LiveView(ApiView):
         if run.status != RunStatus.SUCCEEDED:
             error = live_failure(run)
             return Response(error, status=error["status_code"], headers=headers)
-        with reading.whole(run):
-            return self._outputs(run, scope, place, headers)
-
-    def _outputs(self, run: Run, scope: str, place: results.OutputPlace, headers: Mapping[str, str]) -> Response:
         if catalogue.definition(run.action_name).output_kind == "single":
             return Response(RawJSON(results.single(run)), headers=headers)
+        with reading.whole(run):
+            return self._page(run, scope, place, headers)
+
+    def _page(self, run: Run, scope: str, place: results.OutputPlace, headers: Mapping[str, str]) -> Response:
         limit = self.query.integer("page_size", minimum=1, maximum=MAX_PAGE_SIZE) or MAX_PAGE_SIZE
         page = results.page(run, limit=limit, start=place)
         before = results.place_at(run, max(0, page.start - limit)) if page.start else None

@@ -16,7 +16,12 @@ from runs.models import Run
 def require(run: Run) -> None:
     """Raise `NotFound` if the run has been deleted."""
     if not Run.objects.filter(pk=run.pk).exists():
-        raise NotFound("There is no such run.", {"run_uid": str(run.uid)})
+        raise not_found(run)
+
+
+def not_found(run: Run) -> NotFound:
+    """Return the error for a run that has been deleted."""
+    return NotFound("There is no such run.", {"run_uid": str(run.uid)})
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from actions.options import HIGHEST
 from runs import reading
 from runs.chunks import unpack_json, unpack_lines
 from runs.models import ResultChunk, Run
+from statements.compiled import Compiled, Parameter
 
 WIDEST_BATCH = HIGHEST["batch_size"]
 WINDOW = 200
@@ -103,9 +104,18 @@ def place_at(run: Run, offset: int) -> OutputPlace | None:
 
 
 def single(run: Run) -> bytes:
-    """Return the output of a run of one input that succeeded, of an action that gives one, as JSON."""
-    chunk = ResultChunk.objects.only("outputs").get(run=run)
+    """Return the output of a run of one input that succeeded, of an action that gives one, as JSON.
+
+    Raises:
+        NotFound: the run was deleted meanwhile.
+    """
+    chunk = _OF_RUN.first(run=run.pk)
+    if chunk is None:
+        raise reading.not_found(run)
     return unpack_lines(chunk.outputs or b"")[0]
+
+
+_OF_RUN = Compiled(lambda: ResultChunk.objects.only("outputs").filter(run=Parameter("run")))
 
 
 def stream(run: Run) -> Iterator[Output]:

@@ -30,8 +30,8 @@ UNACKNOWLEDGED_MS = 25_000
 PREPARE_AFTER = 5
 WORKER_CONNECTION_S = 60
 
-# A prepared statement is planned once, and not for each call where PostgreSQL takes that to be worth it: to plan a claim
-# takes three times as long as to claim. What such a statement limits, or compares with for an index, is part of it.
+# A prepared statement is planned once, and not for each call where PostgreSQL takes that to be worth it: to plan a
+# claim takes three times as long as to claim. What it limits, or compares with for an index, is part of the statement.
 PLAN_CACHE_MODE = "force_generic_plan"
 
 SERVER_SETTINGS = {

@@ -116,7 +116,7 @@ def rate(running: Running, body: bytes, count: int) -> float:
     while (run := ask("GET", f"{path}/status"))["status"] not in ENDED:
         if time.perf_counter() - began > GIVE_UP_S:
             raise SystemExit(f"the run did not end: {run}")
-        time.sleep(POLL_S)
+        time.sleep(max(POLL_S * count / INPUTS, 0.01))
     elapsed = time.perf_counter() - began
     if run["status"] != "SUCCEEDED" or run["succeeded_count"] != count:
         raise SystemExit(f"the run did not succeed: {run}")

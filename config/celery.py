@@ -42,6 +42,7 @@ app.set_default()  # for every thread: the web's ring from threads that did not 
 def set_up_django(**_: Any) -> None:
     """Load the apps before the modules with tasks, which need their models."""
     django.setup()
+    from config import stalled_consumer  # noqa: F401  it watches workers once they are ready
 
 
 @signals.setup_logging.connect

@@ -47,8 +47,8 @@ def run(body: bytes, connection: psycopg.Connection[Any]) -> dict[str, float]:
     seconds: dict[str, float] = {}
     parsed: dict[str, Any] = _timed(seconds, "parse", lambda: from_json(body))
     lines = _timed(seconds, "dump", lambda: [to_json(one) for one in parsed["inputs"]])
-    packed = _timed(seconds, "pack", lambda: packed(lines))
-    _timed(seconds, "store", lambda: store(connection, "floor_input", packed))
+    chunks = _timed(seconds, "pack", lambda: packed(lines))
+    _timed(seconds, "store", lambda: store(connection, "floor_input", chunks))
     stored = _timed(seconds, "read", lambda: connection.execute("SELECT lines FROM floor_input ORDER BY id").fetchall())
     results = _timed(seconds, "execute", lambda: [_executed(lines) for (lines,) in stored])
     _timed(seconds, "record", lambda: store(connection, "floor_result", results))

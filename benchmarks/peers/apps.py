@@ -110,7 +110,6 @@ class Rq(Peer):
         "worker-pool",
         "-n",
         "2",
-        "-b",
         "-q",
         "-w",
         "rq.worker.SimpleWorker",

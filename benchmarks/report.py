@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import textwrap
 import time
 from collections.abc import Sequence
 
 from benchmarks.rounds import Measured, ratio, shown, spread
 from devstack.home import PROJECT
 
+WIDTH = 120  # of a line of the documents
 PAGE = PROJECT / "docs" / "performance.md"
 
 
@@ -25,7 +27,7 @@ class Report:
 
     def say(self, text: str) -> None:
         """Add a paragraph."""
-        self._add(text)
+        self._add(textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False))
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Add a table; every column but the first is one of figures."""

@@ -304,7 +304,7 @@ def test_claims_use_the_indexes(workspace: Workspace) -> None:
     """However many callbacks there are, the statistics being of a quiet time or not."""
     made = callbacks(workspace, 400)
     Callback.objects.filter(pk__in=ids(made)[:-2]).update(status="SUCCESS")
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("ANALYZE webhooks_callback")
         # Of a table of a few pages PostgreSQL may rather read all. Where no index fits, it has to all the same.
         cursor.execute("SET LOCAL enable_seqscan = off")

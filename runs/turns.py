@@ -20,7 +20,7 @@ SWEEP_STEP = 500
 def pass_turn(run_id: int, workspace_id: int, *, is_last: bool) -> None:
     """Give the run its next turn, or take it from the ready ones when that was its last ready batch."""
     names = {"run": run_id, "workspace": workspace_id}
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         if is_last:
             # Whoever makes a batch of the run ready locks the turn first, so this is in line behind it and then
             # sees its batch. The ready row first would deadlock with it.

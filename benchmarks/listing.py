@@ -156,6 +156,7 @@ def _writing(report: Report) -> None:
     from django.db import connection
 
     with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")
         cursor.execute("CREATE TABLE bare (LIKE runs_run INCLUDING DEFAULTS INCLUDING STORAGE, PRIMARY KEY (id))")
         cursor.execute("INSERT INTO bare SELECT * FROM runs_run; ANALYZE bare; CHECKPOINT")
         cursor.execute("SET session_replication_role = replica")

@@ -73,6 +73,7 @@ def test_a_broker_that_is_away_ends_nobody(monkeypatch: pytest.MonkeyPatch, sett
     settings.REDIS_CLIENT_URL = "redis://127.0.0.1:1/0"
     watched = Watched()
     assert not watched.is_ended.wait(0.6)
+    assert watched.thread.is_alive()  # and looks on
     signals.worker_shutting_down.send(sender=None)
     assert wait_until(lambda: not watched.thread.is_alive(), 5)
 

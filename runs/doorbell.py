@@ -37,8 +37,8 @@ MAX_WAKES_WAITING = 1_000  # while no worker runs nobody takes them out, and wha
 PAUSE_AFTER_FAILURE_S = 2.0
 EXPIRES_S = 60
 LATEST_LOOKED_AT = 16  # of the messages in a queue that several bells share
-# A worker with small batches writes a hundred checkpoints a second, and each rings: where nobody answers, one look at
-# the broker for all of them. Who is passed over by this waits for beat, a second at most.
+# A worker with small batches writes a hundred checkpoints a second, and each rings: where nobody answers, or where there
+# is plenty of room, one look at the broker for all of them. Who is passed over waits for beat, a second at most.
 LOOKED_AT_AGAIN_S = 0.2
 RINGS_AHEAD_S = 5.0
 
@@ -56,6 +56,7 @@ pools.set_limit(settings.CELERY_BROKER_POOL_LIMIT)
 _silent_until = 0.0
 _waits_until: dict[Bell, float] = {}
 """For how long (monotonic) a single bell is taken to wait that was found waiting."""
+_has_room_until: dict[Bell, float] = {}
 
 
 def ring(times: int = 1, bell: Bell = RUNS) -> bool:
@@ -100,7 +101,12 @@ def count(bell: Bell = RUNS) -> int | None:
 def _room(channel: Any, bell: Bell) -> int:
     """Return how many messages more are of any use."""
     if not bell.is_single:
-        return MAX_WAKES_WAITING - _waiting(channel, bell)
+        if time.monotonic() < _has_room_until.get(bell, 0.0):
+            return MAX_RINGS
+        room = MAX_WAKES_WAITING - _waiting(channel, bell)
+        if room > MAX_WAKES_WAITING / 2:
+            _has_room_until[bell] = time.monotonic() + LOOKED_AT_AGAIN_S
+        return room
     latest = channel.client.lrange(bell.queue, 0, LATEST_LOOKED_AT - 1)
     if not any(f'"{bell.task}"'.encode() in message for message in latest):
         return 1

@@ -6,12 +6,14 @@ plans it anew. Statements of these are prepared once a connection has asked them
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.utils import CursorWrapper
 from psycopg.pq import Format
+from psycopg.raw_cursor import RawCursorMixin
 
 
 def prepared_cursor() -> CursorWrapper:
@@ -27,17 +29,21 @@ def binary_cursor() -> CursorWrapper:
     return _cursor(Format.BINARY)
 
 
-def _cursor(form: Format) -> CursorWrapper:
+def numbered_cursor() -> CursorWrapper:
+    """Return a prepared cursor for statements of more values than psycopg keeps read: they say `$1` and so on."""
+    return _cursor(Format.TEXT, _Numbered)
+
+
+def _cursor(form: Format, kind: type[ServerBindingCursor] = ServerBindingCursor) -> CursorWrapper:
     database = connections[DEFAULT_DB_ALIAS]
     database.ensure_connection()
-    is_logged = database.queries_logged
-    cursor: Any = (_Unprepared if is_logged else ServerBindingCursor)(database.connection)  # type: ignore[call-arg]
+    cursor: Any = kind(database.connection)  # type: ignore[call-arg]
     cursor.format = form
-    return database.make_debug_cursor(cursor) if is_logged else database.make_cursor(cursor)
+    if not database.queries_logged:
+        return database.make_cursor(cursor)
+    cursor.execute = functools.partial(cursor.execute, prepare=False)  # of a prepared statement a cursor knows no text
+    return database.make_debug_cursor(cursor)
 
 
-class _Unprepared(ServerBindingCursor):
-    """For Django's log of queries: of a prepared statement a cursor knows no text."""
-
-    def execute(self, query: Any, params: Any = None) -> Any:
-        return super().execute(query, params, prepare=False)  # type: ignore[misc]
+class _Numbered(RawCursorMixin[Any, Any], ServerBindingCursor):  # type: ignore[misc]
+    pass

@@ -6,14 +6,14 @@ anew, which takes longer than all the rest of a small call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, ForeignKey, JSONField, Model
 
-from statements.cursors import prepared_cursor
+from statements.cursors import numbered_cursor
 
 
 def insert_together(rows: Sequence[Model]) -> None:
@@ -22,57 +22,69 @@ def insert_together(rows: Sequence[Model]) -> None:
     Field values are those of `save`, `auto_now_add` included.
     """
     database = connections[DEFAULT_DB_ALIAS]  # asked for once: `connection` looks it up for each use
-    names = {id(row): f"row_{number}" for number, row in enumerate(rows)}
-    values: list[Any] = []
-    inserts = [_insert(row, names, values, database) for row in rows]
-    keys = ", ".join(f"(SELECT key FROM {name})" for name in names.values())
-    with prepared_cursor() as cursor:
-        cursor.execute(f"WITH {', '.join(inserts)} SELECT {keys}", values)
+    places = {id(row): place for place, row in enumerate(rows)}
+    referred = [
+        [places.get(id(field.get_cached_value(row, default=None))) for field in _foreign_keys(type(row))]
+        for row in rows
+    ]
+    statement, fields = _statement(tuple((type(row), *places) for row, places in zip(rows, referred, strict=True)))
+    values = [field.get_db_prep_save(field.pre_save(rows[place], True), database) for place, field in fields]
+    with numbered_cursor() as cursor:
+        cursor.execute(statement, values)
         stored = cursor.fetchone()
     for row, key in zip(rows, stored, strict=True):
         row.pk = key
         row._state.adding, row._state.db = False, database.alias
-    for row in rows:
-        for field in row._meta.concrete_fields:
-            if referred := _referred(field, row):
-                setattr(row, field.attname, referred.pk)
+    for row, of_row in zip(rows, referred, strict=True):
+        for field, earlier in zip(_foreign_keys(type(row)), of_row, strict=True):
+            if earlier is not None:
+                setattr(row, field.attname, rows[earlier].pk)
 
 
-def _insert(row: Model, names: Mapping[int, str], values: list[Any], database: BaseDatabaseWrapper) -> str:
-    """Return one part of the statement, and add what it holds to `values`."""
+@functools.cache
+def _foreign_keys(model: type[Model]) -> list[ForeignKey[Any, Any]]:
+    return [field for field in model._meta.concrete_fields if isinstance(field, ForeignKey)]
+
+
+@functools.lru_cache(maxsize=64)
+def _statement(shape: tuple[tuple[Any, ...], ...]) -> tuple[str, list[tuple[int, Field[Any, Any]]]]:
+    """Return the statement for rows of these models, and the fields that give it its values, with their rows' places.
+
+    Of each row `shape` has its model and, for each foreign key, the place of the row that this names, if that is one of
+    them.
+    """
+    values: list[tuple[int, Field[Any, Any]]] = []
+    inserts = [_insert(place, model, earlier, values) for place, (model, *earlier) in enumerate(shape)]
+    keys = ", ".join(f"(SELECT key FROM row_{place})" for place in range(len(shape)))
+    return f"WITH {', '.join(inserts)} SELECT {keys}", values
+
+
+def _insert(
+    place: int, model: type[Model], earlier: Sequence[int | None], values: list[tuple[int, Field[Any, Any]]]
+) -> str:
+    """Return one part of the statement, and add the fields that it has values of to `values`."""
+    named = {key: f"row_{at}" for key, at in zip(_foreign_keys(model), earlier, strict=True) if at is not None}
     columns: list[str] = []
     selected: list[str] = []
-    referred: list[str] = []
-    for field in row._meta.concrete_fields:
-        earlier = names.get(id(_referred(field, row)))
-        if earlier:
-            referred.append(earlier)
-            selected.append(f"{earlier}.key")
-        elif field is row._meta.auto_field:
+    for field in model._meta.concrete_fields:
+        if field in named:
+            selected.append(f"{named[field]}.key")
+        elif field is model._meta.auto_field:
             continue
         else:
-            selected.append(_placeholder(field, row, values, database))
-        columns.append(database.ops.quote_name(str(field.column)))
-    source = f" FROM {', '.join(dict.fromkeys(referred))}" if referred else ""
+            values.append((place, field))
+            selected.append(_placeholder(field, len(values)))
+        columns.append(connection.ops.quote_name(str(field.column)))
+    source = f" FROM {', '.join(dict.fromkeys(named.values()))}" if named else ""
     return (
-        f"{names[id(row)]} AS (INSERT INTO {row._meta.db_table} ({', '.join(columns)})"
-        f" SELECT {', '.join(selected)}{source} RETURNING {row._meta.pk.column} AS key)"
+        f"row_{place} AS (INSERT INTO {model._meta.db_table} ({', '.join(columns)})"
+        f" SELECT {', '.join(selected)}{source} RETURNING {model._meta.pk.column} AS key)"
     )
 
 
-def _referred(field: Field[Any, Any], row: Model) -> Model | None:
-    """Return the row that a foreign key names, where it is at hand."""
-    if not isinstance(field, ForeignKey):
-        return None
-    found: Model | None = field.get_cached_value(row, default=None)
-    return found
-
-
-def _placeholder(field: Field[Any, Any], row: Model, values: list[Any], database: BaseDatabaseWrapper) -> str:
-    value = field.pre_save(row, add=True)
-    values.append(field.get_db_prep_save(value, database))
+def _placeholder(field: Field[Any, Any], number: int) -> str:
     placed = getattr(field, "get_placeholder", None)  # arrays say their type
-    return str(placed(value, None, database)) if placed else "%s"
+    return (str(placed(None, None, connection)) if placed else "%s").replace("%s", f"${number}")
 
 
 def give_ids(rows: Sequence[Model]) -> None:

@@ -22,6 +22,7 @@ from tests.factories import Api, Member, launch, reread
 @pytest.fixture(autouse=True)
 def listening(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doorbell, "_silent_until", 0.0)
+    monkeypatch.setattr(doorbell, "_has_room_until", {})
 
 
 def broker_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connection
-from django.db.models import Expression, Model, QuerySet
+from django.db.models import Expression, JSONField, Model, QuerySet
 from django.db.models.query import get_related_populators
 from psycopg.sql import Literal
 
-from statements.cursors import prepared_cursor
+from statements.cursors import binary_cursor
 
 M = TypeVar("M", bound=Model)
 
@@ -55,7 +55,7 @@ class Compiled(Generic[M]):
 
     def _ask(self, around: str, values: dict[str, Any]) -> list[Any]:
         statement, names = self._statement
-        with prepared_cursor() as cursor:
+        with binary_cursor() as cursor:
             cursor.execute(around % statement, [values[name] for name in names])
             return cursor.fetchall()
 
@@ -79,7 +79,9 @@ class Compiled(Generic[M]):
 
     @cached_property
     def _converters(self) -> Any:
-        return self._compiler.get_converters([column for column, _, _ in self._compiler.select])
+        found = self._compiler.get_converters([column for column, _, _ in self._compiler.select])
+        # In binary `jsonb` comes parsed.
+        return {place: one for place, one in found.items() if not isinstance(one[1].output_field, JSONField)}
 
     @cached_property
     def _populators(self) -> tuple[type[M], int, int, list[str], list[Any]]:

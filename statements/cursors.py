@@ -25,7 +25,10 @@ def prepared_cursor() -> CursorWrapper:
 
 
 def binary_cursor() -> CursorWrapper:
-    """Return the same for packs, which are read in binary: as text they take twice their bytes, and are coded twice."""
+    """Return the same for results that are read in binary: packs, which take twice their bytes as text, and times.
+
+    What `jsonb` holds comes parsed.
+    """
     return _cursor(Format.BINARY)
 
 

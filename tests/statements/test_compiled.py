@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from statements.compiled import Compiled, Parameter
 from tests.factories import Member
 from workspaces import keys
-from workspaces.models import ApiKey
+from workspaces.models import ApiKey, IdempotencyKey
 
 NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 OF_NAME = Compiled(
@@ -61,6 +62,20 @@ def test_a_row_is_whole_with_those_it_refers_to(stored: list[ApiKey], other: Mem
     one.name = "changed"
     one.save(update_fields=["name"])
     assert ApiKey.objects.get(pk=one.pk).name == "changed"
+
+
+def test_values_of_all_kinds_are_those_of_the_queryset(acme: Member) -> None:
+    told = {"Location": "/v1/runs/1", "n": [1]}
+    values = {
+        "body_hash": b"\0\xff",
+        "stored_uid": uuid.uuid4(),
+        "status_code": 202,
+        "headers": told,
+        "created_at": NOW,
+    }
+    IdempotencyKey.objects.create(membership=acme.membership, endpoint="x", key="k", **values)
+    one = Compiled(lambda: IdempotencyKey.objects.filter(key=Parameter("key"))).first(key="k")
+    assert {name: getattr(one, name) for name in values} == values
 
 
 def test_what_it_compares_with_is_part_of_the_statement(stored: list[ApiKey]) -> None:

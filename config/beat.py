@@ -19,6 +19,7 @@ from config.health import note_process
 log = structlog.get_logger(__name__)
 
 SIGN_OF_LIFE_S = 2.0
+LOOK_FOR_CHANGES_S = 1.0  # it would look before each task it sends, thirty times a second
 LOOK_AGAIN_S = 60.0  # at a task whose clock cannot be read
 _MAKING_ROWS = 7_281_943_006_512  # an advisory lock's key: any number that nobody else uses
 
@@ -62,6 +63,7 @@ class Scheduler(DatabaseScheduler):
 
     Entry = Entry
     _signed_at = 0.0
+    _looked_at = float("-inf")
 
     def setup_schedule(self) -> None:
         """Make the rows that are missing, then read them all."""
@@ -83,6 +85,13 @@ class Scheduler(DatabaseScheduler):
             connection.close()
             self._last_full_sync = datetime.min  # at the next look, and not in five minutes
             return self._schedule
+
+    def schedule_changed(self) -> bool:
+        """Return whether rows have changed since the last look; in less than a second after it, False."""
+        if time.monotonic() - self._looked_at < LOOK_FOR_CHANGES_S:
+            return False
+        self._looked_at = time.monotonic()
+        return bool(super().schedule_changed())
 
     def all_as_schedule(self) -> dict[str, ModelEntry]:
         """Return the tasks that are switched on, without those whose clock cannot be read: the others are sent."""

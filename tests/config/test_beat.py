@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_celery_beat import schedulers
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
@@ -50,6 +51,21 @@ def test_what_staff_switched_off_stays_off() -> None:
     PeriodicTask.objects.filter(name=SWEEP).update(enabled=False)
     assert SWEEP not in start().schedule
     assert not PeriodicTask.objects.get(name=SWEEP).enabled
+
+
+def test_a_change_is_seen_at_the_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save says that there is one. What is due is sent by what was read last."""
+    scheduler = start()
+    assert SWEEP in scheduler.schedule
+    row = PeriodicTask.objects.get(name=SWEEP)
+    row.enabled = False
+    row.save()
+    with CaptureQueriesContext(connection) as asked:
+        for _ in range(10):
+            assert SWEEP in scheduler.schedule
+    assert not asked.captured_queries
+    monkeypatch.setattr(beat, "LOOK_FOR_CHANGES_S", 0)
+    assert SWEEP not in scheduler.schedule
 
 
 @pytest.fixture

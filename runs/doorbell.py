@@ -37,8 +37,8 @@ MAX_WAKES_WAITING = 1_000  # while no worker runs nobody takes them out, and wha
 PAUSE_AFTER_FAILURE_S = 2.0
 EXPIRES_S = 60
 LATEST_LOOKED_AT = 16  # of the messages in a queue that several bells share
-# A worker with small batches writes a hundred checkpoints a second, and each rings: where nobody answers, or where there
-# is plenty of room, one look at the broker for all of them. Who is passed over waits for beat, a second at most.
+# A worker with small batches writes a hundred checkpoints a second, and each rings: where nobody answers, or there is
+# plenty of room, one look at the broker for all of them. Who is passed over waits for beat, a second at most.
 LOOKED_AT_AGAIN_S = 0.2
 RINGS_AHEAD_S = 5.0
 

@@ -48,5 +48,5 @@ def _cursor(form: Format, kind: type[ServerBindingCursor] = ServerBindingCursor)
     return database.make_debug_cursor(cursor)
 
 
-class _Numbered(RawCursorMixin[Any, Any], ServerBindingCursor):  # type: ignore[misc]
+class _Numbered(RawCursorMixin[Any, Any], ServerBindingCursor):
     pass

@@ -62,7 +62,7 @@ def test_headers_that_no_callback_may_have(api: Api) -> None:
         assert told["field"] == f"callback.headers.{name}", (name, value)
 
 
-@pytest.mark.parametrize("place", ["statements.insertion._insert", "webhooks.receivers.receiver_of"])
+@pytest.mark.parametrize("place", ["statements.insertion.numbered_cursor", "webhooks.receivers.receiver_of"])
 def test_a_defect_tells_no_header(
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: Any, place: str
 ) -> None:

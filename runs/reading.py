@@ -11,11 +11,14 @@ from contextlib import contextmanager
 
 from rest.errors import ApiError, NotFound
 from runs.models import Run
+from statements.compiled import Compiled, Parameter
+
+_ONE = Compiled(lambda: Run.objects.only("pk").filter(pk=Parameter("pk")))
 
 
 def require(run: Run) -> None:
     """Raise `NotFound` if the run has been deleted."""
-    if not Run.objects.filter(pk=run.pk).exists():
+    if _ONE.first(pk=run.pk) is None:
         raise not_found(run)
 
 

@@ -20,6 +20,7 @@ from runs.models import CREATION, Actor, Run, RunQuerySet, RunTransition
 from runs.openapi import WITH_RUN
 from runs.representations import RunProgress
 from runs.serializers import ResumeBody, RunSerializer, RunStatusSerializer, TransitionSerializer, read_resume_body
+from statements.compiled import Compiled, Parameter
 from workspaces.authentication import caller_of
 
 FORCE = ["true", "false"]
@@ -31,11 +32,19 @@ def find_run(request: Request, run_uid: UUID) -> Run:
     Raises:
         NotFound: the workspace has no such run.
     """
-    return _find(Run.objects.with_progress(), request, run_uid)
+    return _find(_WHOLE, request, run_uid)
 
 
-def _find(runs: RunQuerySet, request: Request, run_uid: UUID) -> Run:
-    run = runs.of(caller_of(request).workspace).filter(uid=run_uid).first()
+def _of_workspace(runs: RunQuerySet) -> RunQuerySet:
+    return runs.filter(workspace=Parameter("workspace"), uid=Parameter("uid"))
+
+
+_WHOLE = Compiled(lambda: _of_workspace(Run.objects.with_progress()))
+_STATUS = Compiled(lambda: _of_workspace(Run.objects.for_status()))
+
+
+def _find(runs: Compiled[Run], request: Request, run_uid: UUID) -> Run:
+    run = runs.first(workspace=caller_of(request).workspace.pk, uid=run_uid)
     if run is None:
         raise NotFound("There is no such run.", {"run_uid": str(run_uid)})
     return run
@@ -143,7 +152,7 @@ class RunStatusDetail(ApiView):
     }
 
     def get(self, request: Request, run_uid: UUID) -> Response:
-        return Response(RunStatusSerializer(_find(Run.objects.for_status(), request, run_uid)).data)
+        return Response(RunStatusSerializer(_find(_STATUS, request, run_uid)).data)
 
 
 class RunTimeline(ListView):

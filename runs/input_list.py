@@ -10,18 +10,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, Sum
 
 from rest.pagination import COUNTED_UP_TO
 from runs.chunks import DoneBits
 from runs.input_states import NOT_EXECUTED, STATUSES, Stretch, inputs_of, labels_of
-from runs.models import Batch, BatchStatus, InputChunk, ResultChunk, Run, RunStatus
+from runs.models import Batch, BatchStatus, Run, RunStatus
 from runs.results import WIDEST_BATCH
+from statements.cursors import binary_cursor
 
 PENDING = frozenset(STATUSES) - {"FAILED", "SUCCEEDED"}
 INPUTS_READ_TOGETHER = 2_000
 ERRORS_READ_TOGETHER = 1_000
 WINDOW = 200
+MAX_INDEX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,10 @@ class InputFilter:
         if self.error_labels and status != "FAILED":
             return False
         return not self.statuses or status in self.statuses
+
+    @property
+    def is_of_failures(self) -> bool:
+        return bool(self.error_labels) or set(self.statuses) == {"FAILED"}
 
 
 class InputPlace(NamedTuple):
@@ -75,12 +80,15 @@ def page(
     to_skip = 0 if start else offset
     taken: list[dict[str, Any]] = []
     from_index = start.input_index if start else 0
-    for group in _groups(_stretches(run, wanted, from_index=from_index, first_window=limit + 1), wanted, limit + 1):
+    for group in _groups(
+        _stretches(run, wanted, from_index=from_index, first_window=_first_window(limit)), wanted, limit + 1
+    ):
         matching = _count(group, wanted)
         if matching is not None and to_skip >= matching:
             to_skip -= matching
             continue
-        for one in inputs_of(run, group, from_index=from_index, takes=wanted.takes):
+        found = inputs_of(run, group, from_index=from_index, takes=wanted.takes, only_failed=wanted.is_of_failures)
+        for one in found:
             if not _has_label(wanted, one):
                 continue
             if to_skip:
@@ -96,7 +104,8 @@ def page(
 def stream(run: Run, wanted: InputFilter) -> Iterator[dict[str, Any]]:
     """Yield all inputs that `wanted` takes, as the API shows them, some hundred in memory at once."""
     for group in _groups(_stretches(run, wanted), wanted, INPUTS_READ_TOGETHER):
-        yield from (one for one in inputs_of(run, group, takes=wanted.takes) if _has_label(wanted, one))
+        found = inputs_of(run, group, takes=wanted.takes, only_failed=wanted.is_of_failures)
+        yield from (one for one in found if _has_label(wanted, one))
 
 
 def _open_page(run: Run, *, limit: int, index: int) -> InputPage:
@@ -155,74 +164,65 @@ def _has_label(wanted: InputFilter, one: dict[str, Any]) -> bool:
     return not wanted.error_labels or (one["last_error"] or {}).get("label") in wanted.error_labels
 
 
+_STRETCHES = """
+SELECT chunk.id, chunk.first_index, chunk.input_count, chunk.invalid_count,
+       batch.id, batch.status, batch.done, batch.retries,
+       COALESCE((SELECT sum(succeeded_count) FROM runs_resultchunk WHERE batch_id = batch.id), 0)
+  FROM runs_inputchunk AS chunk
+       LEFT JOIN runs_batch AS batch ON batch.run_id = %(run)s AND batch.first_index = chunk.first_index
+ WHERE chunk.input_set_id = %(input_set)s AND chunk.first_index > %(after)s AND chunk.first_index < %(to_index)s
+   AND chunk.first_index + chunk.input_count > %(from_index)s AND ({may_hold})
+ ORDER BY chunk.first_index LIMIT {size}
+"""
+_HAS_RESULT = """EXISTS (
+       SELECT FROM runs_resultchunk WHERE run_id = %(run)s AND {count} > 0
+          AND first_index >= chunk.first_index AND first_index < chunk.first_index + chunk.input_count)"""
+_RESTS = "batch.status IN ('READY', 'WAITING')"
+
+
 def _stretches(
-    run: Run, wanted: InputFilter, *, from_index: int = 0, to_index: int | None = None, first_window: int = WINDOW
+    run: Run, wanted: InputFilter, *, from_index: int = 0, to_index: int = MAX_INDEX, first_window: int = WINDOW
 ) -> Iterator[Stretch]:
     """Yield, window by window, the stretches that may hold an input which `wanted` takes."""
-    chunks = InputChunk.objects.filter(_may_hold(run, wanted), input_set=run.input_set_id).order_by("first_index")
-    if to_index is not None:
-        chunks = chunks.filter(first_index__lt=to_index)
+    may_hold = " OR ".join(_may_hold(run, wanted)) or "false"
+    values = {"run": run.pk, "input_set": run.input_set_id, "from_index": from_index, "to_index": to_index}
     after, size = from_index - WIDEST_BATCH, first_window
     while True:
-        window = chunks.filter(first_index__gt=after)[:size]
-        rows = list(window.values_list("pk", "first_index", "input_count", "invalid_count"))
-        for stretch in _with_batches(run, rows):
-            if stretch.first_index + stretch.input_count > from_index:
-                yield stretch
+        with binary_cursor() as cursor:
+            cursor.execute(_STRETCHES.format(may_hold=may_hold, size=size), {**values, "after": after})
+            rows = cursor.fetchall()
+        for row in rows:
+            yield Stretch(run.status, run.last_error, *row)
         if len(rows) < size:
             return
         after, size = rows[-1][1], WINDOW
 
 
-def _with_batches(run: Run, rows: Sequence[tuple[int, int, int, int]]) -> Iterator[Stretch]:
-    batches = Batch.objects.filter(run=run, first_index__in=[first_index for _, first_index, _, _ in rows])
-    batch_at = {batch.first_index: batch for batch in batches.only("first_index", "status", "done", "retries")}
-    results = ResultChunk.objects.filter(batch__in=[batch.pk for batch in batch_at.values()])
-    succeeded = dict(results.values_list("batch").annotate(count=Sum("succeeded_count")).order_by())
-    for pk, first_index, input_count, invalid_count in rows:
-        batch = batch_at.get(first_index)
-        yield Stretch(
-            pk,
-            first_index,
-            input_count,
-            invalid_count,
-            run.status,
-            run.last_error,
-            batch,
-            succeeded.get(batch.pk, 0) if batch else 0,
-        )
+def _first_window(limit: int) -> int:
+    """Return how many stretches a page may take at first: one of few numbers, for each is a statement of its own."""
+    return min(1 << limit.bit_length(), WINDOW)
 
 
-def _may_hold(run: Run, wanted: InputFilter) -> Q:
-    """Return the condition of input chunks that may hold an input which `wanted` takes."""
+def _may_hold(run: Run, wanted: InputFilter) -> Iterator[str]:
+    """Yield the conditions of which a stretch meets one if it may hold an input which `wanted` takes."""
     if wanted.is_open or run.status == RunStatus.INVALID:
-        return Q()
-    end = OuterRef("first_index") + OuterRef("input_count")
-    results = ResultChunk.objects.filter(run=run, first_index__gte=OuterRef("first_index"), first_index__lt=end)
-    found = Q(pk__in=[])
+        yield "true"
+        return
     if wanted.takes("FAILED"):
-        found |= Q(invalid_count__gt=0) | Q(Exists(results.filter(failed_count__gt=0)))
+        yield "chunk.invalid_count > 0"
+        yield _HAS_RESULT.format(count="failed_count")
     if wanted.takes("SUCCEEDED"):
-        found |= Q(Exists(results.filter(succeeded_count__gt=0)))
-    pending = _may_be_pending(run, wanted)
-    if pending:
-        found |= Q(Exists(Batch.objects.filter(pending, run=run, first_index=OuterRef("first_index"))))
-    return found
-
-
-def _may_be_pending(run: Run, wanted: InputFilter) -> Q:
-    """Return the condition of batches that may hold an input without a result which `wanted` takes; none is false."""
+        yield _HAS_RESULT.format(count="succeeded_count")
     if run.status in NOT_EXECUTED:
-        return ~Q(status=BatchStatus.DONE) if wanted.takes(run.status) else Q()
-    found = Q()
+        if wanted.takes(run.status):
+            yield "batch.status <> 'DONE'"
+        return
     if wanted.takes("RUNNING"):
-        found |= Q(status=BatchStatus.LEASED)
-    resting = Q(status__in=[BatchStatus.READY, BatchStatus.WAITING])
+        yield "batch.status = 'LEASED'"
     if wanted.takes("SCHEDULED"):
-        found |= resting if run.status == RunStatus.SCHEDULED else resting & Q(retries__isnull=False)
+        yield _RESTS if run.status == RunStatus.SCHEDULED else f"{_RESTS} AND batch.retries IS NOT NULL"
     if wanted.takes("QUEUED") and run.status != RunStatus.SCHEDULED:
-        found |= resting
-    return found
+        yield _RESTS
 
 
 def _groups(

@@ -6,10 +6,10 @@ the input chunks, and where run and batch stand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
-from itertools import repeat
+from itertools import compress, repeat
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,9 +18,9 @@ from pydantic_core import from_json
 from runs import failures
 from runs.calls import input_error
 from runs.chunks import DoneBits, unpack_json, unpack_lines
-from runs.leases import load_retries
-from runs.models import Batch, BatchStatus, InputChunk, ResultChunk, Run, RunStatus
+from runs.models import BatchStatus, Run, RunStatus
 from runs.uids import input_uid
+from statements.cursors import binary_cursor
 
 STATUSES = ("CREATED", "QUEUED", "SCHEDULED", "RUNNING", "BLOCKED", "FAILED", "SUCCEEDED", "STOPPED")
 NOT_EXECUTED = frozenset({RunStatus.STOPPED, RunStatus.BLOCKED, RunStatus.CREATED})
@@ -30,31 +30,37 @@ NOT_EXECUTED = frozenset({RunStatus.STOPPED, RunStatus.BLOCKED, RunStatus.CREATE
 class Stretch:
     """The inputs of one chunk, with its batch where the run has one, and what is known without reading either."""
 
+    run_status: str
+    run_error: dict[str, Any] | None
     chunk_id: int
     first_index: int
     input_count: int
     invalid_count: int
-    run_status: str
-    run_error: dict[str, Any] | None
-    batch: Batch | None = None
-    succeeded_count: int = 0
+    batch_id: int | None
+    batch_status: str | None
+    packed_done: InitVar[bytes | None]
+    retries: dict[str, Any] | None
+    succeeded_count: int
     done: DoneBits = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.done = DoneBits(self.input_count, self.batch.done if self.batch else b"")
+    def __post_init__(self, packed_done: bytes | None) -> None:
+        self.done = DoneBits(self.input_count, packed_done or b"")
 
     def pending_status(self, offset: int) -> str:
         """Return the status of an input that has no result."""
         if self.run_status in NOT_EXECUTED:
             return str(self.run_status)
-        batch = self.batch
-        if batch is None:
+        if self.batch_id is None:
             return "QUEUED"
-        if batch.status == BatchStatus.LEASED:
+        if self.batch_status == BatchStatus.LEASED:
             return "RUNNING"
-        if self.run_status == RunStatus.SCHEDULED or str(offset) in (batch.retries or {}):
+        if self.run_status == RunStatus.SCHEDULED or self.retry(offset):
             return "SCHEDULED"
         return "QUEUED"
+
+    def retry(self, offset: int) -> dict[str, Any] | None:
+        """Return what is kept of an input that waits to be tried again."""
+        return (self.retries or {}).get(str(offset))
 
 
 class _Result(NamedTuple):
@@ -72,23 +78,38 @@ class _Result(NamedTuple):
         return self.output_count < 0
 
 
-def _results(stretches: Iterable[Stretch]) -> dict[int, _Result]:
-    """Return the results of inputs by index; of two for one input, the later generation's."""
-    batches = [stretch.batch for stretch in stretches if stretch.batch]
-    chunks = ResultChunk.objects.filter(batch__in=batches).order_by("generation", "pk")
-    found: dict[int, _Result] = {}
-    for chunk in chunks.only("summary", "failures"):
-        found.update(_chunk_results(chunk))
+_RESULTS = """
+SELECT batch_id, generation, summary, failures FROM runs_resultchunk
+ WHERE batch_id = ANY(%s::bigint[]){of_failures} ORDER BY generation, id
+"""
+_OF_FAILURES = " AND (failed_count > 0 OR generation > 0)"
+
+
+def _results(stretches: Iterable[Stretch], *, only_failed: bool) -> dict[int | None, dict[int, _Result]]:
+    """Return the results of inputs by batch and index; of two for one input, the later generation's."""
+    batch_ids = [stretch.batch_id for stretch in stretches if stretch.batch_id]
+    found: dict[int | None, dict[int, _Result]] = {batch_id: {} for batch_id in batch_ids}
+    with binary_cursor() as cursor:
+        cursor.execute(_RESULTS.format(of_failures=_OF_FAILURES if only_failed else ""), [batch_ids])
+        for batch_id, generation, packed, errors in cursor:
+            of_batch, summary = found[batch_id], unpack_json(packed)
+            if generation:
+                for index in summary["index"]:
+                    of_batch.pop(index, None)
+            of_batch.update(_chunk_results(summary, errors, only_failed=only_failed))
     return found
 
 
-def _chunk_results(chunk: ResultChunk) -> Iterator[tuple[int, _Result]]:
-    summary = unpack_json(chunk.summary)
-    errors = iter(unpack_lines(chunk.failures)) if chunk.failures else iter(())
-    retries = summary["retries"] or repeat(0)
+def _chunk_results(
+    summary: dict[str, Any], failures: bytes | None, *, only_failed: bool
+) -> Iterator[tuple[int, _Result]]:
+    errors = iter(unpack_lines(failures)) if failures else iter(())
     lines = [next(errors) if outputs < 0 else None for outputs in summary["outputs"]]
+    retries = summary["retries"] or repeat(0)
     columns = (summary["outputs"], retries, summary["started"], summary["took"], repeat(summary["base"]), lines)
-    return zip(summary["index"], map(_Result._make, zip(*columns, strict=False)), strict=True)
+    results = zip(summary["index"], zip(*columns, strict=False), strict=True)
+    for index, values in compress(results, lines) if only_failed else results:
+        yield index, _Result._make(values)
 
 
 def _time(milliseconds: int) -> datetime:
@@ -97,7 +118,7 @@ def _time(milliseconds: int) -> datetime:
 
 def labels_of(group: Sequence[Stretch]) -> Iterator[str]:
     """Yield the error label of each failed input."""
-    errors = failures.standing([stretch.batch for stretch in group if stretch.batch])
+    errors = failures.standing([stretch.batch_id for stretch in group if stretch.batch_id])
     for stretch in group:
         yield from ("BAD_INPUT" for _ in range(stretch.invalid_count))
         if stretch.run_status == RunStatus.INVALID:
@@ -109,6 +130,9 @@ def labels_of(group: Sequence[Stretch]) -> Iterator[str]:
                 yield from_json(line)["label"]
 
 
+_INPUTS = "SELECT id, inputs, custom_data, invalid FROM runs_inputchunk WHERE id = ANY(%s::bigint[])"
+
+
 def inputs_of(
     run: Run,
     stretches: Sequence[Stretch],
@@ -116,20 +140,28 @@ def inputs_of(
     from_index: int = 0,
     to_index: int | None = None,
     takes: Callable[[str], bool] = lambda status: True,
+    only_failed: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """Yield the inputs of `stretches` whose status `takes` takes, all read at once, as the API shows them."""
-    chunks = InputChunk.objects.in_bulk([stretch.chunk_id for stretch in stretches])
-    results = _results(stretches)
+    """Yield the inputs of `stretches` whose status `takes` takes, all read at once, as the API shows them.
+
+    `only_failed` says that it takes FAILED alone: then no others are looked at.
+    """
+    only_failed = only_failed and run.status != RunStatus.INVALID
+    results = _results(stretches, only_failed=only_failed)
+    with binary_cursor() as cursor:
+        cursor.execute(_INPUTS, [[stretch.chunk_id for stretch in stretches]])
+        packs = {chunk_id: packed for chunk_id, *packed in cursor}
     for stretch in stretches:
-        chunk = chunks[stretch.chunk_id]
-        lines = unpack_lines(chunk.inputs)
-        custom_data = unpack_lines(chunk.custom_data) if chunk.custom_data else None
-        invalid = unpack_json(chunk.invalid) if chunk.invalid else {}
+        inputs, custom, errors = packs[stretch.chunk_id]
+        lines = unpack_lines(inputs)
+        custom_data = unpack_lines(custom) if custom else None
+        invalid = unpack_json(errors) if errors else {}
+        found = results.get(stretch.batch_id, {})
         first = max(from_index - stretch.first_index, 0)
         end = stretch.input_count if to_index is None else min(stretch.input_count, to_index - stretch.first_index)
-        for offset in range(first, end):
+        for offset in _failed(stretch, invalid, found, first) if only_failed else range(first, end):
             index = stretch.first_index + offset
-            error, result = invalid.get(str(offset)), results.get(index)
+            error, result = invalid.get(str(offset)), found.get(index)
             status = _status(run, stretch, offset, error, result)
             if not takes(status):
                 continue
@@ -143,6 +175,12 @@ def inputs_of(
                 **state,
                 "created_at": run.created_at,
             }
+
+
+def _failed(stretch: Stretch, invalid: Collection[str], failed: Collection[int], first: int) -> list[int]:
+    """Return the offsets from `first` on of inputs that may stand failed: `failed` are indexes of failures."""
+    offsets = {int(offset) for offset in invalid} | {index - stretch.first_index for index in failed}
+    return sorted(offset for offset in offsets if offset >= first)
 
 
 def _status(run: Run, stretch: Stretch, offset: int, invalid: dict[str, Any] | None, result: _Result | None) -> str:
@@ -171,7 +209,7 @@ def _state(
             started_at=_time(started_ms),
             finished_at=finished_at,
         )
-    retry = load_retries(stretch.batch.retries if stretch.batch else None).get(offset)
+    retry = stretch.retry(offset)
     return _shown(run.updated_at, retry_count=retry["attempts"] if retry else 0)
 
 

@@ -19,7 +19,7 @@ from runs import downloads, input_list, reading, results
 from runs.input_list import InputFilter
 from runs.input_states import STATUSES
 from runs.representations import RunInput
-from runs.views import find_run
+from runs.views import find_for_contents
 
 Page = input_list.InputPage | results.OutputPage
 
@@ -37,7 +37,7 @@ class RunInputs(ApiView):
     }
 
     def get(self, request: Request, run_uid: UUID) -> Response:
-        run = find_run(request, run_uid)
+        run = find_for_contents(request, run_uid)
         wanted = InputFilter(
             statuses=self.query.choices("status", STATUSES),
             error_labels=self.query.values("error_label"),
@@ -77,7 +77,7 @@ class RunOutputs(ApiView):
     renderer_classes = [JSONRenderer, NDJSONRenderer, CSVRenderer]
 
     def get(self, request: Request, run_uid: UUID) -> HttpResponseBase:
-        run = find_run(request, run_uid)
+        run = find_for_contents(request, run_uid)
         asked = read_page(self.query, default=100, maximum=500)
         if request.accepted_renderer.format != "json":
             # If the run is deleted meanwhile the connection breaks off: what was sent is not all.

@@ -16,7 +16,7 @@ from runs.chunks import DoneBits
 from runs.input_states import NOT_EXECUTED, STATUSES, Stretch, inputs_of, labels_of
 from runs.models import Batch, BatchStatus, Run, RunStatus
 from runs.results import WIDEST_BATCH
-from statements.cursors import binary_cursor
+from statements.cursors import binary_rows
 
 PENDING = frozenset(STATUSES) - {"FAILED", "SUCCEEDED"}
 INPUTS_READ_TOGETHER = 2_000
@@ -47,7 +47,7 @@ class InputFilter:
 
 
 class InputPlace(NamedTuple):
-    """Where a page starts: at an input, which is the `offset`th that the filter takes."""
+    """Where a page starts: the first input from this index on that the filter takes is the `offset`th it takes."""
 
     input_index: int = 0
     offset: int = 0
@@ -76,17 +76,29 @@ def page(
     """
     if wanted.is_open:
         return _open_page(run, limit=limit, index=start.input_index if start else offset)
-    first = start.offset if start else offset
-    to_skip = 0 if start else offset
+    first, from_index, to_skip = (start.offset, start.input_index, 0) if start else (offset, 0, offset)
+    taken, following = _taken(run, wanted, limit=limit, from_index=from_index, to_skip=to_skip)
+    return InputPage(
+        taken,
+        first,
+        None if following is None else InputPlace(following, first + limit),
+        _total(run, wanted) if total is None else total,
+    )
+
+
+def _taken(
+    run: Run, wanted: InputFilter, *, limit: int, from_index: int, to_skip: int
+) -> tuple[list[dict[str, Any]], int | None]:
+    """Return the inputs of a page, and from which index on there are more, if there are."""
     taken: list[dict[str, Any]] = []
-    from_index = start.input_index if start else 0
-    for group in _groups(
-        _stretches(run, wanted, from_index=from_index, first_window=_first_window(limit)), wanted, limit + 1
-    ):
+    stretches = _stretches(run, wanted, from_index=from_index, first_window=_first_window(limit))
+    for group in _groups(stretches, wanted, limit):
         matching = _count(group, wanted)
         if matching is not None and to_skip >= matching:
             to_skip -= matching
             continue
+        if matching and len(taken) == limit:
+            return taken, group[0].first_index
         found = inputs_of(run, group, from_index=from_index, takes=wanted.takes, only_failed=wanted.is_of_failures)
         for one in found:
             if not _has_label(wanted, one):
@@ -94,11 +106,10 @@ def page(
             if to_skip:
                 to_skip -= 1
             elif len(taken) == limit:
-                following = InputPlace(one["index"], first + limit)
-                return InputPage(taken, first, following, _total(run, wanted) if total is None else total)
+                return taken, one["index"]
             else:
                 taken.append(one)
-    return InputPage(taken, first, None, _total(run, wanted) if total is None else total)
+    return taken, None
 
 
 def stream(run: Run, wanted: InputFilter) -> Iterator[dict[str, Any]]:
@@ -188,9 +199,7 @@ def _stretches(
     values = {"run": run.pk, "input_set": run.input_set_id, "from_index": from_index, "to_index": to_index}
     after, size = from_index - WIDEST_BATCH, first_window
     while True:
-        with binary_cursor() as cursor:
-            cursor.execute(_STRETCHES.format(may_hold=may_hold, size=size), {**values, "after": after})
-            rows = cursor.fetchall()
+        rows = binary_rows(_STRETCHES.format(may_hold=may_hold, size=size), {**values, "after": after})
         for row in rows:
             yield Stretch(run.status, run.last_error, *row)
         if len(rows) < size:

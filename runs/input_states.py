@@ -20,7 +20,7 @@ from runs.calls import input_error
 from runs.chunks import DoneBits, unpack_json, unpack_lines
 from runs.models import BatchStatus, Run, RunStatus
 from runs.uids import input_uid
-from statements.cursors import binary_cursor
+from statements.cursors import binary_rows
 
 STATUSES = ("CREATED", "QUEUED", "SCHEDULED", "RUNNING", "BLOCKED", "FAILED", "SUCCEEDED", "STOPPED")
 NOT_EXECUTED = frozenset({RunStatus.STOPPED, RunStatus.BLOCKED, RunStatus.CREATED})
@@ -89,14 +89,13 @@ def _results(stretches: Iterable[Stretch], *, only_failed: bool) -> dict[int | N
     """Return the results of inputs by batch and index; of two for one input, the later generation's."""
     batch_ids = [stretch.batch_id for stretch in stretches if stretch.batch_id]
     found: dict[int | None, dict[int, _Result]] = {batch_id: {} for batch_id in batch_ids}
-    with binary_cursor() as cursor:
-        cursor.execute(_RESULTS.format(of_failures=_OF_FAILURES if only_failed else ""), [batch_ids])
-        for batch_id, generation, packed, errors in cursor:
-            of_batch, summary = found[batch_id], unpack_json(packed)
-            if generation:
-                for index in summary["index"]:
-                    of_batch.pop(index, None)
-            of_batch.update(_chunk_results(summary, errors, only_failed=only_failed))
+    statement = _RESULTS.format(of_failures=_OF_FAILURES if only_failed else "")
+    for batch_id, generation, packed, errors in binary_rows(statement, [batch_ids]):
+        of_batch, summary = found[batch_id], unpack_json(packed)
+        if generation:
+            for index in summary["index"]:
+                of_batch.pop(index, None)
+        of_batch.update(_chunk_results(summary, errors, only_failed=only_failed))
     return found
 
 
@@ -148,9 +147,8 @@ def inputs_of(
     """
     only_failed = only_failed and run.status != RunStatus.INVALID
     results = _results(stretches, only_failed=only_failed)
-    with binary_cursor() as cursor:
-        cursor.execute(_INPUTS, [[stretch.chunk_id for stretch in stretches]])
-        packs = {chunk_id: packed for chunk_id, *packed in cursor}
+    rows = binary_rows(_INPUTS, [[stretch.chunk_id for stretch in stretches]])
+    packs = {chunk_id: packed for chunk_id, *packed in rows}
     for stretch in stretches:
         inputs, custom, errors = packs[stretch.chunk_id]
         lines = unpack_lines(inputs)

@@ -16,7 +16,6 @@ from heapq import heappop, heappush, heapreplace
 from itertools import dropwhile
 from typing import Any, NamedTuple
 
-from django.db.models.functions import Length
 from pydantic_core import from_json, to_json
 
 from actions import registry
@@ -25,6 +24,7 @@ from runs import reading
 from runs.chunks import unpack_json, unpack_lines
 from runs.models import ResultChunk, Run
 from statements.compiled import Compiled, Parameter
+from statements.cursors import binary_rows
 
 WIDEST_BATCH = HIGHEST["batch_size"]
 WINDOW = 200
@@ -129,15 +129,18 @@ def _from_place(run: Run, place: OutputPlace) -> Iterator[Output]:
     return dropwhile(before, _merged(_outlines(run, from_index=place.input_index)))
 
 
+_OUTLINES = f"""
+SELECT id, first_index, last_index, output_count, length(outputs) FROM runs_resultchunk
+ WHERE run_id = %s AND output_count > 0 AND last_index >= %s AND (first_index, id) > (%s, %s)
+ ORDER BY first_index, id LIMIT {WINDOW}
+"""
+
+
 def _outlines(run: Run, from_index: int = 0) -> Iterator[_ChunkOutline]:
     """Yield the run's chunks that hold outputs of inputs from `from_index` on, in order of their first input."""
-    chunks = ResultChunk.objects.filter(run=run, output_count__gt=0, last_index__gte=from_index)
-    chunks = chunks.order_by("first_index", "pk")
     after = (from_index - WIDEST_BATCH, 0)
     while True:
-        window = chunks.filter(first_index__gte=after[0]).exclude(first_index=after[0], pk__lte=after[1])[:WINDOW]
-        rows = window.values_list("pk", "first_index", "last_index", "output_count", Length("outputs"))
-        found = [_ChunkOutline(*row) for row in rows]
+        found = [_ChunkOutline(*row) for row in binary_rows(_OUTLINES, [run.pk, from_index, *after])]
         yield from found
         if len(found) < WINDOW:
             return
@@ -159,10 +162,12 @@ def _clusters(outlines: Iterable[_ChunkOutline]) -> Iterator[list[_ChunkOutline]
         yield cluster
 
 
+_SUMMARIES = "SELECT summary FROM runs_resultchunk WHERE id = ANY(%s::bigint[])"
+
+
 def _output_counts(cluster: list[_ChunkOutline]) -> list[tuple[int, int]]:
     """Return (input index, number of outputs) of each input with a result, in order; the number is -1 of a failed."""
-    chunks = ResultChunk.objects.filter(pk__in=[outline.pk for outline in cluster])
-    summaries = [unpack_json(packed) for packed in chunks.values_list("summary", flat=True)]
+    summaries = [unpack_json(packed) for (packed,) in binary_rows(_SUMMARIES, [[outline.pk for outline in cluster]])]
     return sorted(pair for summary in summaries for pair in zip(summary["index"], summary["outputs"], strict=True))
 
 
@@ -170,16 +175,22 @@ _Head = tuple[Output, int, Iterator[Output], int]
 """The next output of an unpacked chunk, the chunk's key, the outputs after it, and the chunk's last input."""
 
 
+_OUTPUTS = """
+SELECT id, summary, outputs FROM runs_resultchunk WHERE id = ANY(%s::bigint[]) ORDER BY first_index, id
+"""
+
+
 def _merged(outlines: Iterable[_ChunkOutline]) -> Iterator[Output]:
     """Yield the outputs of chunks in input order, keeping unpacked only those that overlap where the reading is."""
     heads: list[_Head] = []
     for handful in _handfuls(outlines):
         yield from _taken_before(heads, handful[0].first_index)
-        chunks = ResultChunk.objects.filter(pk__in=[outline.pk for outline in handful])
-        for chunk in chunks.only("first_index", "last_index", "summary", "outputs").order_by("first_index", "pk"):
-            yield from _taken_before(heads, chunk.first_index)
-            outputs = _outputs(chunk)
-            heappush(heads, (next(outputs), chunk.pk, outputs, chunk.last_index))
+        outlines_of = {outline.pk: outline for outline in handful}
+        for pk, summary, packed in binary_rows(_OUTPUTS, [list(outlines_of)]):
+            outline = outlines_of[pk]
+            yield from _taken_before(heads, outline.first_index)
+            outputs = _outputs(summary, packed)
+            heappush(heads, (next(outputs), pk, outputs, outline.last_index))
     yield from _taken_before(heads, math.inf)
 
 
@@ -215,9 +226,9 @@ def _handfuls(outlines: Iterable[_ChunkOutline]) -> Iterator[list[_ChunkOutline]
         yield handful
 
 
-def _outputs(chunk: ResultChunk) -> Iterator[Output]:
-    summary = unpack_json(chunk.summary)
-    lines = iter(unpack_lines(chunk.outputs or b""))
+def _outputs(packed_summary: bytes, packed: bytes) -> Iterator[Output]:
+    summary = unpack_json(packed_summary)
+    lines = iter(unpack_lines(packed))
     for index, count in zip(summary["index"], summary["outputs"], strict=True):
         for position in range(count):
             yield Output(index, position, next(lines))

@@ -35,11 +35,17 @@ def find_run(request: Request, run_uid: UUID) -> Run:
     return _find(_WHOLE, request, run_uid)
 
 
+def find_for_contents(request: Request, run_uid: UUID) -> Run:
+    """Return the caller's run as `RunQuerySet.for_contents` reads it, or raise `NotFound`."""
+    return _find(_FOR_CONTENTS, request, run_uid)
+
+
 def _of_workspace(runs: RunQuerySet) -> RunQuerySet:
     return runs.filter(workspace=Parameter("workspace"), uid=Parameter("uid"))
 
 
 _WHOLE = Compiled(lambda: _of_workspace(Run.objects.with_progress()))
+_FOR_CONTENTS = Compiled(lambda: _of_workspace(Run.objects.for_contents()))
 _STATUS = Compiled(lambda: _of_workspace(Run.objects.for_status()))
 
 
@@ -174,6 +180,6 @@ class RunTimeline(ListView):
         return RunTransition.objects.filter(run=self.run)
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        self.run = find_run(request, self.kwargs["run_uid"])
+        self.run = find_for_contents(request, self.kwargs["run_uid"])
         with reading.whole(self.run):
             return super().get(request, *args, **kwargs)

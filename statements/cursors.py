@@ -7,6 +7,7 @@ plans it anew. Statements of these are prepared once a connection has asked them
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -30,6 +31,13 @@ def binary_cursor() -> CursorWrapper:
     What `jsonb` holds comes parsed.
     """
     return _cursor(Format.BINARY)
+
+
+def binary_rows(statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return all rows of a statement, read in binary."""
+    with binary_cursor() as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchall()
 
 
 def numbered_cursor() -> CursorWrapper:

@@ -60,6 +60,11 @@ class RunQuerySet(models.QuerySet["Run"]):
         times = ("postponed_until", "started_at", "finished_at", "created_at", "updated_at")
         return self.select_related("progress").only("uid", "status", *times, "progress")
 
+    def for_contents(self) -> Self:
+        """With what reading its inputs, outputs or timeline takes, and nothing large."""
+        shown = ("status", "last_error", "action_name", "created_at", "updated_at")
+        return self.select_related("progress").only("uid", "input_set", *shown, "progress")
+
     def for_answer(self) -> Self:
         """With what the answer of a live call shows."""
         return self.select_related("progress").only(

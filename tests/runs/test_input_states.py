@@ -96,11 +96,11 @@ def test_totals_and_places(acme: Member, double: ActionDefinition) -> None:
     assert ([one["index"] for one in page.inputs], page.start, page.next, page.total) == (
         [0, 3, 6],
         0,
-        InputPlace(9, 3),
+        InputPlace(8, 3),
         7,
     )
     page = input_list.page(run, limit=3, wanted=wanted, start=page.next)
-    assert ([one["index"] for one in page.inputs], page.start, page.next) == ([9, 12, 15], 3, InputPlace(18, 6))
+    assert ([one["index"] for one in page.inputs], page.start, page.next) == ([9, 12, 15], 3, InputPlace(16, 6))
     page = input_list.page(run, limit=3, wanted=InputFilter(error_labels=["BAD_INPUT"]), offset=6)
     assert ([one["index"] for one in page.inputs], page.start, page.next, page.total) == ([18], 6, None, 7)
 

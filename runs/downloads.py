@@ -10,7 +10,7 @@ from django.http import StreamingHttpResponse
 
 from rest.database import give_connection_back
 from rest.json import dumps, rfc3339
-from runs import input_list, reading, results
+from runs import csv_output, input_list, reading, results
 from runs.input_list import InputFilter
 from runs.models import Run
 
@@ -39,14 +39,14 @@ def _without_connection(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def outputs(run: Run, form: str) -> Iterator[bytes]:
     """Yield all outputs as "ndjson" or "csv", in pieces of some kilobytes."""
     found = results.stream(run)
-    return results.as_csv(found, run.action_name) if form == "csv" else results.as_ndjson(found)
+    return csv_output.as_csv(found, run.action_name) if form == "csv" else results.as_ndjson(found)
 
 
 def inputs(run: Run, form: str, wanted: InputFilter) -> Iterator[bytes]:
     """Yield the inputs that `wanted` takes as "ndjson", as the API shows them, or as "csv"."""
     found = _inputs(run, wanted)
     if form == "csv":
-        return results.csv_pieces(_csv_rows(found))
+        return csv_output.csv_pieces(_csv_rows(found))
     return results.in_pieces(dumps(one) + b"\n" for one in found)
 
 
@@ -61,4 +61,4 @@ def _csv_rows(found: Iterable[dict[str, Any]]) -> Iterator[list[Any]]:
         error = one["last_error"] or {}
         times = (one[name] and rfc3339(one[name]) for name in INPUT_TIMES)
         values = (one[name] for name in INPUT_VALUES)
-        yield [results.csv_cell(cell) for cell in (*values, *times, error.get("label"), error.get("message"))]
+        yield [csv_output.csv_cell(cell) for cell in (*values, *times, error.get("label"), error.get("message"))]

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from django.db.models import Q
 from pydantic_core import from_json
 
 from runs.chunks import unpack_json, unpack_lines
-from runs.models import Batch, ResultChunk, RunProgress
+from runs.models import ResultChunk, RunProgress
+from statements.cursors import binary_rows
 
 BATCHES_READ_TOGETHER = 50
 
 
-def standing(batches: Collection[Batch] | Collection[int]) -> dict[int, bytes]:
+_CHUNKS = """
+SELECT generation, summary, failures FROM runs_resultchunk
+ WHERE batch_id = ANY(%s::bigint[]) AND (failed_count > 0 OR generation > 0) ORDER BY generation, id
+"""
+
+
+def standing(batch_ids: Sequence[int]) -> dict[int, bytes]:
     """Return the error of each failed input of some batches, packed JSON by index; the one recorded last is last."""
-    chunks = ResultChunk.objects.filter(Q(failed_count__gt=0) | Q(generation__gt=0), batch__in=batches)
     found: dict[int, bytes] = {}
-    for chunk in chunks.order_by("generation", "pk").only("summary", "failures"):
-        summary = unpack_json(chunk.summary)
-        errors = iter(unpack_lines(chunk.failures)) if chunk.failures else iter(())
-        for index, outputs in zip(summary["index"], summary["outputs"], strict=True):
-            found.pop(index, None)
-            if outputs < 0:
-                found[index] = next(errors)
+    for generation, packed, failures in binary_rows(_CHUNKS, [batch_ids]):
+        summary = unpack_json(packed)
+        if generation:
+            for index in summary["index"]:
+                found.pop(index, None)
+        if failures:
+            failed = [index for index, count in zip(summary["index"], summary["outputs"], strict=True) if count < 0]
+            found.update(zip(failed, unpack_lines(failures), strict=True))
     return found
 
 

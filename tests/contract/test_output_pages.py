@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from actions import action, registry
 from rest import pagination
-from runs import content_views, results
+from runs import content_views, csv_output, results
 from tests.factories import Api, Member, launch, member, work
 
 pytestmark = pytest.mark.django_db
@@ -66,4 +66,4 @@ def test_pages_lead_on_and_back_beyond_the_last_offset(
 
 
 def test_full_width_formulas_are_neutralised() -> None:
-    assert [results.csv_cell(sign + "1+1")[0] for sign in "＝＋－＠"] == ["'"] * 4
+    assert [csv_output.csv_cell(sign + "1+1")[0] for sign in "＝＋－＠"] == ["'"] * 4

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from actions import ActionDefinition
 from rest.errors import NotFound
-from runs import deletion, execution, launch, live_pages, results
+from runs import csv_output, deletion, execution, launch, live_pages, results
 from runs.launch import LiveLaunch
 from runs.models import Run
 from runs.results import OutputPlace
@@ -125,7 +125,7 @@ def test_the_list_beside_a_deletion(api: Api, acme: Member) -> None:
 def test_a_stream_that_cannot_go_on_does_not_look_complete(
     api: Api, acme: Member, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for pieces_of in (results.in_pieces, results.csv_pieces):
+    for pieces_of in (results.in_pieces, csv_output.csv_pieces):
         monkeypatch.setattr(pieces_of, "__defaults__", (1,))  # a line is a piece
     monkeypatch.setattr(results, "OUTPUTS_FETCHED_TOGETHER", 1)
     run = run_of(acme)

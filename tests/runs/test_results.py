@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from actions import ActionDefinition, action, registry
-from runs import checkpoint, dispatch, results
+from runs import checkpoint, csv_output, dispatch, results
 from runs.checkpoint import Outcome
 from runs.chunks import unpack_lines
 from runs.leases import Lease
@@ -165,7 +165,7 @@ def test_streams_come_in_pieces_of_some_kilobytes() -> None:
 
 
 def csv_rows(action_name: str, *values: Any) -> list[list[str]]:
-    text = b"".join(results.as_csv(lines(*values), action_name)).decode()
+    text = b"".join(csv_output.as_csv(lines(*values), action_name)).decode()
     return list(csv.reader(io.StringIO(text, newline=""), strict=True))
 
 

@@ -92,13 +92,12 @@ def _taken(
     """Return the inputs of a page, and from which index on there are more, if there are."""
     taken: list[dict[str, Any]] = []
     stretches = _stretches(run, wanted, from_index=from_index, first_window=_first_window(limit))
-    for group in _groups(stretches, wanted, limit):
+    enough = limit + 1 if wanted.error_labels else limit  # of labels only reading tells whether more follow
+    for group in _groups(stretches, wanted, enough):
         matching = _count(group, wanted)
         if matching is not None and to_skip >= matching:
             to_skip -= matching
             continue
-        if matching and len(taken) == limit:
-            return taken, group[0].first_index
         found = inputs_of(run, group, from_index=from_index, takes=wanted.takes, only_failed=wanted.is_of_failures)
         for one in found:
             if not _has_label(wanted, one):
@@ -109,6 +108,9 @@ def _taken(
                 return taken, one["index"]
             else:
                 taken.append(one)
+        if matching is not None and len(taken) == limit:
+            following = next((stretch for stretch in stretches if _count_of(stretch, wanted)), None)
+            return taken, following.first_index if following else None
     return taken, None
 
 

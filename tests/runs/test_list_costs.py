@@ -198,10 +198,10 @@ def failing(acme: Member) -> Run:
 
 def test_a_page_of_a_run_takes_as_many_statements(warm: Api, failing: Run) -> None:
     expected = {
-        "inputs": 8,  # key, run; chunks, batches, how many succeeded; inputs, results; the run again
-        "inputs?offset=300&limit=100": 8,
-        "inputs?status=FAILED": 8,
-        "inputs?error_label=ODD_ONE": 12,  # and for the total chunks, batches, how many succeeded; errors
+        "inputs": 6,  # key, run; stretches; inputs, results; the run again
+        "inputs?offset=300&limit=100": 6,
+        "inputs?status=FAILED": 6,
+        "inputs?error_label=ODD_ONE": 8,  # and for the total stretches, errors
         "outputs": 6,  # key, run; outlines, outputs twice; the run again
         "outputs?offset=300": 7,  # and the place
         "timeline": 5,  # key, run; total, page; the run again

@@ -9,11 +9,13 @@ import pytest
 from django.utils import timezone
 
 from actions import ActionDefinition
-from runs import checkpoint, dispatch, input_list, lifecycle
+from runs import checkpoint, dispatch, input_list, lifecycle, resumption
 from runs.checkpoint import Outcome
 from runs.input_list import InputFilter, InputPlace
 from runs.input_states import STATUSES, Stretch
-from runs.models import Batch, ResultChunk, Run, RunProgress, RunStatus
+from runs.lifecycle import By
+from runs.models import Actor, Batch, ResultChunk, Run, RunProgress, RunStatus
+from runs.resumption import FailedInputs
 from runs.uids import input_uid
 from tests.factories import Member, inputs_of, launch, numbers, outputs_of, reread, work
 
@@ -85,6 +87,20 @@ def test_of_two_results_the_later_generation_counts(acme: Member, double: Action
     assert inputs_of(run, error_labels=["NO"]) == []
     assert outputs_of(run) == [{"n": 0}, {"n": 2}]
     assert list(ResultChunk.objects.order_by("pk").values_list("generation", flat=True)) == [0, 1]
+
+
+def test_a_failure_that_was_made_good_is_not_listed_with_those_that_stand(
+    acme: Member, double: ActionDefinition
+) -> None:
+    run = launch("double", numbers(2), by=acme, batch_size=2)
+    lease = dispatch.claim(worker="w", actions=["double"], now=timezone.now())
+    assert lease is not None
+    checkpoint.write(lease, [failed(0), failed(1)], release=True)
+    resumption.resume(reread(run), by=By(Actor.MEMBER), now=timezone.now(), wanted=FailedInputs(frozenset({0})))
+    work()
+    assert statuses(run) == ["SUCCEEDED", "FAILED"]
+    for wanted in ({"statuses": ["FAILED"]}, {"error_labels": ["NO"]}):
+        assert [one["index"] for one in inputs_of(run, **wanted)] == [1]
 
 
 def test_totals_and_places(acme: Member, double: ActionDefinition) -> None:

@@ -25,8 +25,7 @@ SIDE_BY_SIDE := -n 2 --dist loadfile --no-loadscope-reorder
 UNLESS_SOME_FAILED = || test $$? = 1
 AGAIN = ! grep -qs : .pytest_cache/$(1)/v/cache/lastfailed || $(PYTEST) --last-failed --last-failed-no-failures none
 
-test: check ## the whole suite, on servers of its own
-	.venv/bin/python -m tests.browser.chromium
+test: .venv/.dev ## the whole suite, on servers of its own
 	.venv/bin/python -m tests.nginx
 	@rm -rf .pytest_cache
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 test-code test-system
@@ -34,8 +33,9 @@ test: check ## the whole suite, on servers of its own
 	@$(call AGAIN,system) $(SYSTEM)
 
 # An installation waits half of the time, and what it waits for is told by clocks. The other tests take the processor
-# where it leaves some.
-test-code:
+# where it leaves some, and what comes before them too.
+test-code: check
+	.venv/bin/python -m tests.browser.chromium
 	nice -n 5 $(PYTEST) $(SIDE_BY_SIDE) $(CODE) $(UNLESS_SOME_FAILED)
 
 test-system:

@@ -9,10 +9,7 @@ import re
 import subprocess
 import sys
 import termios
-import uuid
 from pathlib import Path
-
-import pytest
 
 from devstack.home import PROJECT
 from tests.system.installation import PATIENCE_S, Installation
@@ -39,22 +36,9 @@ def test_inputs_come_from_standard_input(shared: Installation) -> None:
     assert again.stderr.startswith("PARTIAL_SUCCEEDED: 1 of 2 inputs succeeded, 1 failed")
 
 
-@pytest.mark.parametrize(("number", "status"), [("3", 4), ('"x"', 5)])
-def test_the_exit_status_says_the_outcome(shared: Installation, number: str, status: int) -> None:
-    shared.manage("launch", "refuse-odd", "-", "--wait", input=f'[{{"number": {number}}}]'.encode(), expect=status)
-
-
-@pytest.mark.parametrize(
-    ("words", "content", "told"),
-    [
-        (["launch", "no-such-action", "-"], b'{"number": 1}', "no such action"),
-        (["launch", "square", "-"], b'{"number": 1}\n{"number":\n', "Line 2"),
-        (["watch", str(uuid.uuid4())], b"", "no run"),
-    ],
-)
-def test_a_mistake_is_told_in_a_line(shared: Installation, words: list[str], content: bytes, told: str) -> None:
-    done = shared.manage(*words, input=content, expect=1)
-    assert told in done.stderr
+def test_a_mistake_is_told_in_a_line(shared: Installation) -> None:
+    done = shared.manage("launch", "square", "-", input=b'{"number": 1}\n{"number":\n', expect=1)
+    assert "Line 2" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 

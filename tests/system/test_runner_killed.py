@@ -41,6 +41,8 @@ class UnderRunner(Installation):
             "RUNYARD_ACTIONS": "tests.system.sample_actions",
             "RUNYARD_LEASE_SECONDS": "3",
             "RUNYARD_RUNS_CONCURRENCY": str(SLOTS),
+            "RUNYARD_LIVE_CONCURRENCY": "1",
+            "RUNYARD_WEB_PROCESSES": "1",
             "RUNYARD_RATE_LIMIT": "off",
         }
 

@@ -8,21 +8,23 @@ from typing import Any
 import pytest
 
 from tests.browser.scene import Scene
-from tests.browser.visitor import Visitor
+from tests.browser.visitor import WIDTHS, Visitor
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
 Visit = Callable[..., Visitor]
 
 
-@pytest.mark.parametrize("kind", ["light", "dark", "narrow"])
-def test_every_page(visit: Visit, scene: Scene, kind: str) -> None:
+def test_every_page(visit: Visit, scene: Scene) -> None:
     """No error in the console, nobody else asked, nothing wider than the window; pictures of all are kept."""
-    visitor = visit(scene.root, kind=kind)
+    visitor = visit(scene.root)
     for name, path in scene.pages().items():
-        page = visitor.open(path, picture=name)
+        page = visitor.open(path)
         assert page.locator("#content").count() == 1, name
         assert page.title(), name
+        for kind in reversed(WIDTHS):  # the next is opened in the light again
+            visitor.turn(kind)
+            visitor.look(name)
 
 
 def test_signing_in(visit: Visit, scene: Scene) -> None:

@@ -17,14 +17,9 @@ class Visitor:
     """A browser window of its own, signed in as `user`. `page` is Playwright's."""
 
     def __init__(self, browser: Any, url: str, *, user: Any, kind: str, pictures: Path) -> None:
-        self.url, self.kind, self.pictures = url, kind, pictures
+        self.url, self.pictures = url, pictures
         self.complaints: list[str] = []
-        self.context = browser.new_context(
-            base_url=url,
-            viewport={"width": WIDTHS[kind], "height": 900},
-            color_scheme="dark" if kind == "dark" else "light",
-            reduced_motion="reduce",
-        )
+        self.context = browser.new_context(base_url=url, reduced_motion="reduce")
         if user is not None:
             self.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": _session_of(user), "url": url}])
         self.page = self.context.new_page()
@@ -33,6 +28,7 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.complaints.append(f"a script failed: {error}"))
         self.page.on("request", self._watch)
         self.page.on("response", self._judge)
+        self.turn(kind)
 
     def open(self, path: str, *, picture: str = "") -> Any:
         """Open a page, see that it is no wider than the window, and keep a picture of it if it is named."""
@@ -40,6 +36,12 @@ class Visitor:
         if picture:
             self.look(picture)
         return self.page
+
+    def turn(self, kind: str) -> None:
+        """Make the window, with the page that is open in it, light, dark or narrow."""
+        self.kind = kind
+        self.page.set_viewport_size({"width": WIDTHS[kind], "height": 900})
+        self.page.evaluate("is_dark => document.documentElement.classList.toggle('dark', is_dark)", kind == "dark")
 
     def look(self, name: str) -> None:
         """Keep a picture of what the window shows, whole, and complain of what runs over its edge."""

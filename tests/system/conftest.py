@@ -24,7 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         needs_of_file.setdefault(item.path, set()).add(need)
         # A test that stands still fails; its process lives on. Nothing here is cut off by signals of its own.
         item.add_marker(pytest.mark.timeout(300, method="signal"))
-    order = {path: sorted(found) for path, found in needs_of_file.items()}
+    nothing = len(INSTALLATIONS)
+    order = {path: sorted(found - {nothing}) or [nothing] for path, found in needs_of_file.items()}
     items.sort(key=lambda item: (order[item.path], needs[item]) if item in needs else ([], 0))
 
 

@@ -1,4 +1,4 @@
-"""What the seed of chaos decides. What comes of it is tested in test_chaos_of_processes and _of_stores."""
+"""What the seed of chaos decides. What comes of it is tested in test_chaos."""
 
 from __future__ import annotations
 

@@ -1,13 +1,16 @@
-"""Processes die, stand still and are stopped, one after the other and one by one, while callers go on."""
+"""Processes die, stand still and are stopped, and the broker and the database go away and come back, in every way there
+is, one after the other and one by one, while callers go on.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import pytest
 
 from tests.system import chaos
-from tests.system.faults import ALL_SLOTS, PROCESS_KINDS, RUNS, Kind
+from tests.system.faults import ALL_SLOTS, PROCESS_KINDS, RUNS, STORE_KINDS, Kind
 from tests.system.installation import SECOND_WORKER, Installation
 from tests.system.invariants import violations
 from tests.system.report import IN_FLIGHT, INPUT_S
@@ -17,19 +20,13 @@ KINDS = {kind.name: kind for kind in PROCESS_KINDS}
 WITHIN_S, SLACK_S = 5.0, 5.0  # of the contract, and of a machine that has more to do
 
 
-def test_a_schedule_of_faults(pair: Installation) -> None:
-    plan = make_plan(
-        chaos.seed(209),
-        PROCESS_KINDS,
-        faults=len(PROCESS_KINDS),
-        every_s=2.0,
-        inputs=1_500,
-        launches=2 * len(PROCESS_KINDS),
-    )
+@pytest.mark.parametrize(("kinds", "seed"), [(PROCESS_KINDS, 209), (STORE_KINDS, 101)], ids=["processes", "stores"])
+def test_a_schedule_of_faults(pair: Installation, kinds: Sequence[Kind], seed: int) -> None:
+    plan = make_plan(chaos.seed(seed), kinds, faults=len(kinds), every_s=2.0, inputs=1_500, launches=2 * len(kinds))
     report = chaos.unleash(plan, pair)
     print(report)
     assert report.wrong == []
-    assert {effect.fault.kind for effect in report.effects} == set(PROCESS_KINDS)
+    assert {effect.fault.kind for effect in report.effects} == set(kinds)
 
 
 @pytest.mark.long
@@ -38,8 +35,9 @@ def test_a_schedule_of_faults(pair: Installation) -> None:
     [
         (KINDS["stop a worker for runs for three leases"], "worker-runs"),
         (KINDS["kill a worker for runs"], SECOND_WORKER),
+        *((kind, kind.victims[0]) for kind in STORE_KINDS),
     ],
-    ids=["stop a worker for three leases", "kill a worker"],
+    ids=lambda one: one.name if isinstance(one, Kind) else "",
 )
 def test_one_fault(pair: Installation, kind: Kind, victim: str) -> None:
     report = chaos.unleash(make_plan_of_one(kind, victim), pair, quiet_s=1.0)

@@ -31,8 +31,18 @@ def test_a_command_that_needs_servers_says_plainly_that_they_do_not_run(tmp_path
 
 
 @pytest.mark.parametrize("words", [["help"], ["migrate", "--help"], ["version"], []])
-def test_a_command_that_needs_none_does_without(tmp_path: Path, words: list[str]) -> None:
-    done = manage(tmp_path, *words)
+def test_a_command_that_needs_none_does_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("RUNYARD_HOME", str(tmp_path))
+    name_embedded_servers(words)
+    assert all(os.environ[name] for name in NAMES)
+
+
+def test_help_is_there_before_any_server_was(tmp_path: Path) -> None:
+    done = manage(tmp_path, "migrate", "--help")
     assert done.returncode == 0, done.stderr
 
 

@@ -14,6 +14,8 @@ Make = Callable[[Path], Installation]
 Ground = Callable[[str, Make], Installation]
 INSTALLATIONS = ("pair", "shared", "narrow", "deploying", "web_only", "described")
 """The fixtures that stand on the ground, in the order in which their tests are begun: the longest first."""
+ONE_WEB = {"RUNYARD_WEB_PROCESSES": "1"}
+"""For an installation whose callers come one by one: a process more takes seconds of processor to start."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -143,10 +145,11 @@ def deploying(ground: Ground) -> Installation:
 
 
 def _deploying(folder: Path) -> Installation:
-    installation = Installation(folder)
+    installation = Installation(folder, environment=ONE_WEB)
     for like in ("worker-runs", "worker-live"):
         installation.add(f"previous-{like}", like=like, RUNYARD_ACTIONS="")
         installation.start(f"previous-{like}")
+    for like in ("worker-runs", "worker-live"):
         until(lambda like=like: " ready." in installation.log(f"previous-{like}").read_text(), installation.logs)
     return installation
 
@@ -154,10 +157,10 @@ def _deploying(folder: Path) -> Installation:
 @pytest.fixture
 def described(ground: Ground) -> Installation:
     """An installation with the actions that its committed OpenAPI document describes, and no others."""
-    return ground("described", lambda folder: Installation(folder, environment=fuzzing.ENVIRONMENT))
+    return ground("described", lambda folder: Installation(folder, environment=fuzzing.ENVIRONMENT | ONE_WEB))
 
 
 @pytest.fixture
 def web_only(ground: Ground) -> Installation:
     """An installation in which no worker and no beat has ever run."""
-    return ground("web_only", lambda folder: Installation(folder, processes=["web"]))
+    return ground("web_only", lambda folder: Installation(folder, processes=["web"], environment=ONE_WEB))

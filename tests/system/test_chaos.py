@@ -11,6 +11,7 @@ import pytest
 
 from tests.system import chaos
 from tests.system.faults import ALL_SLOTS, PROCESS_KINDS, RUNS, STORE_KINDS, Kind
+from tests.system.fires import break_in_turn, is_over, one_shots, tally
 from tests.system.installation import SECOND_WORKER, Installation
 from tests.system.invariants import violations
 from tests.system.report import IN_FLIGHT, INPUT_S
@@ -83,3 +84,13 @@ def test_what_a_worker_leaves_that_is_stopped_politely_goes_on_elsewhere_soon(pa
         elsewhere = min(one.at for one in of_batch if one.pid not in pids)
         print(f"batch {batch} goes on after {elsewhere - asked_at:.1f} s")
         assert elsewhere - asked_at < WITHIN_S + SLACK_S
+
+
+def test_each_process_is_killed_around_due_times(pair: Installation) -> None:
+    due = one_shots(pair, 40, first_s=1.0, every_s=0.25)
+    names = ("kill beat", "kill the broker", "kill the system worker", "restart the database at once")
+    break_in_turn(pair, names, first_s=2.0, every_s=2.5)
+    chaos.tend(pair, lambda: is_over(pair, due), 90)
+    found = tally(pair, due)
+    print(found)
+    assert (found.fires, found.lost, found.doubles, found.unfinished) == (40, [], [], 0), found

@@ -7,6 +7,7 @@ mean trouble; only an output that shows one is taken apart.
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -144,18 +145,24 @@ def _dump_typed(value: Any, adapter: TypeAdapter[Any]) -> bytes:
 
 
 # What a model's fields hold that their types do not allow, pydantic only warns of. To ask it for an error costs 4 us of
-# each result, more than all the rest, so here the warning is one: for this module, as long as nobody filters before it.
-warnings.filterwarnings("error", message="Pydantic serializer warnings", module=__name__.replace(".", r"\."))
-WARNING_IS_ERROR = warnings.filters[0]
+# each result, more than all the rest, so here the warning is one: for this module, before whatever others filter.
+_AS_ERROR: dict[str, Any] = {
+    "action": "error", "message": "Pydantic serializer warnings", "module": re.escape(__name__),
+}  # fmt: skip
+warnings.filterwarnings(**_AS_ERROR)
+_FIRST_FILTER = warnings.filters[0]
 
 
 def _to_json(value: Any, adapter: TypeAdapter[Any]) -> bytes:
-    if warnings.filters and warnings.filters[0] is WARNING_IS_ERROR:
-        try:
-            return adapter.serializer.to_json(value, by_alias=True)
-        except UserWarning:
-            pass  # told below, as pydantic's own error
-    return adapter.serializer.to_json(value, by_alias=True, warnings="error")
+    if not warnings.filters or warnings.filters[0] is not _FIRST_FILTER:
+        _put_filter_first()
+    return adapter.serializer.to_json(value, by_alias=True)
+
+
+def _put_filter_first() -> None:
+    global _FIRST_FILTER
+    warnings.filterwarnings(**_AS_ERROR)
+    _FIRST_FILTER = warnings.filters[0]
 
 
 def _not_json(error: Exception) -> BadOutput:

@@ -138,6 +138,13 @@ def test_callers_who_never_cease_leave_runs_a_turn(acme: Member, monkeypatch: py
 # --- rate -----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A permit is good for longer than a busy machine takes to commit: a late one is lost."""
+    monkeypatch.setattr(gates, "BEGINS_WITHIN_S", 5.0)
+
+
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_more_inputs_begin_than_the_rate_allows(acme: Member, kind: str) -> None:
     begun: list[int] = []
@@ -175,6 +182,7 @@ def test_a_rate_of_seconds_is_used_to_the_full(acme: Member, kind: str, monkeypa
     assert len(ActionGate.objects.get().begun) <= gates.RESOLUTION * 1.1
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize("rate", ["9/h", None], ids=["raised", "taken away"])
 def test_a_rate_that_staff_change_holds_at_once(acme: Member, act: ActionDefinition, rate: str | None) -> None:
     """It was used up under the old one, for an hour."""
@@ -187,6 +195,7 @@ def test_a_rate_that_staff_change_holds_at_once(acme: Member, act: ActionDefinit
     assert counts(run)[0] == (9 if rate else 12)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_retries_count_as_well(acme: Member) -> None:
     from actions import Retry
 
@@ -204,6 +213,7 @@ def test_retries_count_as_well(acme: Member) -> None:
     assert len(calls) == 3
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_live_call_needs_a_permit_too(acme: Member) -> None:
     define("process", lambda n: n, rate="1/h")
     first, second = stored("act"), stored("act")
@@ -213,6 +223,7 @@ def test_a_live_call_needs_a_permit_too(acme: Member) -> None:
     assert ActionGate.objects.get().closed_until > timezone.now()
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_careful_batch_asks_before_it_writes_down_whom_it_suspects(acme: Member) -> None:
     begun: list[int] = []
     define("process", lambda n: begun.append(n) or n, rate="1/h")

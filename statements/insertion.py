@@ -27,7 +27,7 @@ def insert_together(rows: Sequence[Model]) -> None:
         [places.get(id(field.get_cached_value(row, default=None))) for field in _foreign_keys(type(row))]
         for row in rows
     ]
-    statement, fields = _statement(tuple((type(row), *places) for row, places in zip(rows, referred, strict=True)))
+    statement, fields = _statement(tuple((type(row), *earlier) for row, earlier in zip(rows, referred, strict=True)))
     values = [field.get_db_prep_save(field.pre_save(rows[place], True), database) for place, field in fields]
     with numbered_cursor() as cursor:
         cursor.execute(statement, values)

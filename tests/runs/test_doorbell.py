@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -126,6 +127,16 @@ def test_no_more_wakes_than_anybody_needs(bell: Any) -> None:
     assert doorbell.count() == doorbell.MAX_WAKES_WAITING
     assert doorbell.ring()
     assert doorbell.count() == doorbell.MAX_WAKES_WAITING
+
+
+def test_a_look_at_a_queue_that_has_room_holds_for_a_moment(bell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorbell, "LOOKED_AT_AGAIN_S", 1.0)
+    assert doorbell.ring()
+    bell.lpush(doorbell.RUNS.queue, *["a wake"] * doorbell.MAX_WAKES_WAITING)
+    assert doorbell.ring()
+    time.sleep(doorbell.LOOKED_AT_AGAIN_S)
+    assert doorbell.ring()
+    assert doorbell.count() == doorbell.MAX_WAKES_WAITING + 2
 
 
 def test_as_many_may_ring_at_once_as_there_are_threads(settings: Any, bell: Any) -> None:

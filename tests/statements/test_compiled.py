@@ -92,3 +92,11 @@ def test_it_is_prepared(stored: list[ApiKey]) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%workspaces_apikey%%'")
         assert cursor.fetchone() == (1,)
+
+
+def test_what_is_prepared_is_in_the_log_of_queries(stored: list[ApiKey]) -> None:
+    for _ in range(10):
+        OF_NAME.count(name="a", now=NOW)
+    with CaptureQueriesContext(connection) as asked:
+        OF_NAME.count(name="a", now=NOW)
+    assert "workspaces_apikey" in asked.captured_queries[0]["sql"]

@@ -11,6 +11,7 @@ table becomes the first partition of a new one as it stands, which is how an ins
 from __future__ import annotations
 
 import functools
+import re
 import statistics
 import sys
 import time
@@ -121,7 +122,7 @@ def _both(sql: str) -> dict[str, str]:
     """Return a statement for the tables as they are, and for those that are partitioned."""
     parted = sql
     for table in TABLES:
-        parted = parted.replace(table, part(table))
+        parted = re.sub(rf"\b{table}\b", part(table), parted)
     return {"one table": sql, "by month": parted}
 
 
@@ -157,7 +158,7 @@ def _lists(report: Report, cursor: Any, caller: Caller, cast: run_rows.Cast) -> 
         statements |= {f"total, {name}": total, f"page, {name}": page}
     statements["page, no filter, sort=-finished_at"] = caller.statements(Case(""), "-finished_at")[1]
     statements["page, no filter, in the middle"] = caller.statements(known["no filter"], deep=True)[1]
-    statements["one run by its uid"] = str(Run.objects.filter(uid=run.uid).query).replace(run.uid.hex, f"'{run.uid}'")
+    statements["one run by its uid"] = str(Run.objects.filter(uid=run.uid).query).replace(str(run.uid), f"'{run.uid}'")
     report.say(f"Reading, in milliseconds, the mean of {CALLS} calls, {ROUNDS} rounds:")
 
     def mean(sql: str) -> float:

@@ -85,9 +85,9 @@ def configure(url: str) -> dict[str, Any]:
     # The server takes the last of two values for one setting.
     settings = " ".join([*(f"-c {name}={value}" for name, value in SERVER_SETTINGS.items()), own.get("options", "")])
     found["OPTIONS"] = {**CLIENT_OPTIONS, **own, "options": settings.strip()}
+    found["ENGINE"] = "config.postgresql"
     if not is_shared_by_threads:
         return {**found, "CONN_MAX_AGE": WORKER_CONNECTION_S, "CONN_HEALTH_CHECKS": True}
-    found["ENGINE"] = "config.postgresql"
     found["OPTIONS"]["pool"] = {
         "min_size": 1,
         "max_size": at_least("RUNYARD_WEB_DATABASE_CONNECTIONS", 30),

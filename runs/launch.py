@@ -95,11 +95,17 @@ class PreparedRun:
         Raises:
             LimitReached: others that were launched at the same moment took the room there was.
         """
-        with transaction.atomic():
-            hold(self.room)
-            storing.store(self.run, self.inputs, self.status, self.waits_for, self.callback)
-            transaction.on_commit(self._log)  # what leads from the request's id to the run
+        if self.room.is_wide and storing.is_one_statement(self.inputs, self.status, self.callback):
+            self._store()
+        else:
+            with transaction.atomic():
+                hold(self.room)
+                self._store()
         return self.run
+
+    def _store(self) -> None:
+        storing.store(self.run, self.inputs, self.status, self.waits_for, self.callback)
+        transaction.on_commit(self._log)  # what leads from the request's id to the run
 
     def _log(self) -> None:
         run = self.run

@@ -33,7 +33,10 @@ def store(
     waits_for: Sequence[UUID],
     callback: RunCallback | None,
 ) -> None:
-    """Store a new run with `status`, in the caller's transaction. It has its input set, with its id, afterwards."""
+    """Store a new run with `status`. It has its input set, with its id, afterwards.
+
+    In a transaction of the caller's, unless it `is_one_statement`.
+    """
     run.input_set = inputs.input_set_of(prepared, run.workspace)
     by = By(Actor.MEMBER, run.user.uid)
     transitions = lifecycle.born(run, status, now=run.created_at, by=by, reason=_reason(run, status))
@@ -47,19 +50,29 @@ def store(
     waiting = [Dependency(run=run, depends_on_uid=uid) for uid in waits_for]
     called_back = [callback.destination, callback] if callback else []
     rows = [run.input_set, run, progress, *transitions, *waiting, *called_back]
-    if len(prepared.chunks) == 1 and status != RunStatus.INVALID:
+    is_claimable = status in (RunStatus.QUEUED, RunStatus.BLOCKED) and not waits_for
+    is_in_line = is_claimable and run.execution_mode == ExecutionMode.ASYNC
+    if _is_small(prepared, status):
         (chunk,) = prepared.chunks
-        insert_together([*rows, chunk, _batch(run, chunk)])
+        insert_together([*rows, chunk, _batch(run, chunk)], turns.in_line(run) if is_in_line else None)
     else:
         insert_together(rows)
         inputs.store_chunks(prepared.chunks, run.input_set)
         if status != RunStatus.INVALID:
             _store_batches(run, prepared.chunks)
+        if is_in_line:
+            turns.make_ready(run.pk, run.workspace_id, run.action_id)
     if callback:
         outbox.write_launch(callback, invalid_count=prepared.invalid_count)
-    is_claimable = status in (RunStatus.QUEUED, RunStatus.BLOCKED) and not waits_for
-    if is_claimable and run.execution_mode == ExecutionMode.ASYNC:
-        turns.make_ready(run.pk, run.workspace_id, run.action_id)
+
+
+def is_one_statement(prepared: PreparedInputs, status: RunStatus, callback: RunCallback | None) -> bool:
+    """Return whether `store` is all or nothing by itself, without a transaction around it."""
+    return _is_small(prepared, status) and callback is None
+
+
+def _is_small(prepared: PreparedInputs, status: RunStatus) -> bool:
+    return len(prepared.chunks) == 1 and status != RunStatus.INVALID
 
 
 def _reason(run: Run, status: RunStatus) -> str:

@@ -13,6 +13,7 @@ from django.db.models import Exists, OuterRef
 
 from runs.models import Batch, BatchStatus, ExecutionMode, ReadyRun, Run
 from statements.cursors import prepared_cursor
+from statements.insertion import Beside
 
 SWEEP_STEP = 500
 
@@ -53,25 +54,34 @@ UPDATE runs_workspaceturn AS own SET served_turn = GREATEST(own.served_turn, ser
   FROM served WHERE own.workspace_id = %(workspace)s
 """
 
-_MAKE_READY = """
-WITH virtual_time AS (
+_TURN = """
+virtual_time AS (
     SELECT COALESCE(max(served_turn), 0) AS now FROM runs_workspaceturn
 ), workspace AS (
     INSERT INTO runs_workspaceturn AS own (workspace_id, last_turn, served_turn)
-    SELECT %(workspace)s, virtual_time.now + 1, 0 FROM virtual_time
+    SELECT {workspace}, virtual_time.now + 1, 0 FROM virtual_time
     ON CONFLICT (workspace_id) DO UPDATE SET last_turn = GREATEST(own.last_turn + 1, EXCLUDED.last_turn)
     RETURNING last_turn
-)
+)"""
+_READY = """
 INSERT INTO runs_readyrun (run_id, workspace_id, action_id, turn)
-SELECT %(run)s, %(workspace)s, %(action)s, workspace.last_turn FROM workspace
+SELECT {run}, {workspace}, {action}, workspace.last_turn FROM workspace
 ON CONFLICT (run_id) DO UPDATE SET waiting_since = clock_timestamp()
 """
+_NAMES = {"run": "%(run)s", "workspace": "%(workspace)s", "action": "%(action)s"}
+_MAKE_READY = f"WITH {_TURN}{_READY}".format(**_NAMES)
 
 
 def make_ready(run_id: int, workspace_id: int, action_id: int) -> None:
     """Put a run that has a ready batch in line: after its workspace's others, at its workspace's turn among all."""
     with prepared_cursor() as cursor:
         cursor.execute(_MAKE_READY, {"run": run_id, "workspace": workspace_id, "action": action_id})
+
+
+def in_line(run: Run) -> Beside:
+    """Return what puts a new run that has a ready batch in line, for the statement that stores it."""
+    named = {"run": run, "workspace": run.workspace_id, "action": run.action_id}
+    return Beside(f"{_TURN}, ready AS ({_READY})", named)
 
 
 _MAKE_ALL_READY = """

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql.base import ServerBindingCursor
 from django.db.backends.utils import CursorWrapper
 from psycopg.pq import Format
@@ -22,7 +23,7 @@ def prepared_cursor() -> CursorWrapper:
 
     The server knows a value's type from where it stands: one that stands alone (`SELECT %s`) needs a cast.
     """
-    return _cursor(Format.TEXT)
+    return _kept_cursor(Format.TEXT)
 
 
 def binary_cursor() -> CursorWrapper:
@@ -30,31 +31,59 @@ def binary_cursor() -> CursorWrapper:
 
     What `jsonb` holds comes parsed.
     """
-    return _cursor(Format.BINARY)
-
-
-def binary_rows(statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Return all rows of a statement, read in binary."""
-    with binary_cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchall()
+    return _kept_cursor(Format.BINARY)
 
 
 def numbered_cursor() -> CursorWrapper:
     """Return a prepared cursor for statements of more values than psycopg keeps read: they say `$1` and so on."""
-    return _cursor(Format.TEXT, _Numbered)
+    return _kept_cursor(Format.TEXT, _Numbered)
 
 
-def _cursor(form: Format, kind: type[ServerBindingCursor] = ServerBindingCursor) -> CursorWrapper:
-    database = connections[DEFAULT_DB_ALIAS]
-    database.ensure_connection()
-    cursor: Any = kind(database.connection)  # type: ignore[call-arg]
-    cursor.format = form
-    if not database.queries_logged:
-        return database.make_cursor(cursor)
-    cursor.execute = functools.partial(cursor.execute, prepare=False)  # of a prepared statement a cursor knows no text
-    return database.make_debug_cursor(cursor)
+def binary_rows(statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return all rows of a statement, read in binary, which may be many: nothing of them is kept."""
+    database = _connected()
+    with _wrapped(_new(database, Format.BINARY), database) as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchall()
 
 
 class _Numbered(RawCursorMixin[Any, Any], ServerBindingCursor):
     pass
+
+
+class _Kept(CursorWrapper):
+    """One that stays open: a new one finds out for each type anew how its values are written and read."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it to the next who asks. Of the last result it holds what it has read."""
+
+
+def _kept_cursor(form: Format, kind: type[ServerBindingCursor] = ServerBindingCursor) -> CursorWrapper:
+    """Return the connection's one cursor of this kind: read what it found before another statement is executed."""
+    database = _connected()
+    if database.queries_logged:
+        return _wrapped(_new(database, form, kind), database)
+    kept = vars(database.connection).setdefault("kept_cursors", {})
+    cursor = kept.get((form, kind))
+    if cursor is None:
+        cursor = kept[form, kind] = _new(database, form, kind)
+    return _Kept(cursor, database)
+
+
+def _connected() -> BaseDatabaseWrapper:
+    database = connections[DEFAULT_DB_ALIAS]
+    database.ensure_connection()
+    return database
+
+
+def _new(database: BaseDatabaseWrapper, form: Format, kind: type[ServerBindingCursor] = ServerBindingCursor) -> Any:
+    cursor: Any = kind(database.connection)  # type: ignore[call-arg]
+    cursor.format = form
+    return cursor
+
+
+def _wrapped(cursor: Any, database: BaseDatabaseWrapper) -> CursorWrapper:
+    if not database.queries_logged:
+        return database.make_cursor(cursor)
+    cursor.execute = functools.partial(cursor.execute, prepare=False)  # of a prepared statement a cursor knows no text
+    return database.make_debug_cursor(cursor)

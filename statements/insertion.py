@@ -7,8 +7,9 @@ anew, which takes longer than all the rest of a small call.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Field, ForeignKey, JSONField, Model
@@ -16,10 +17,23 @@ from django.db.models import Field, ForeignKey, JSONField, Model
 from statements.cursors import numbered_cursor
 
 
-def insert_together(rows: Sequence[Model]) -> None:
+class Beside(NamedTuple):
+    """More of the statement that stores rows: parts of its WITH, whose `{name}`s stand for values.
+
+    A value that is one of the rows stands for its key.
+    """
+
+    parts: str
+    values: Mapping[str, Any]
+
+
+_KEY = "(SELECT key FROM row_%d)"
+
+
+def insert_together(rows: Sequence[Model], beside: Beside | None = None) -> None:
     """Store new rows of any tables; each may refer to those before it. They get their ids, as `save` would give them.
 
-    Field values are those of `save`, `auto_now_add` included.
+    Field values are those of `save`, `auto_now_add` included. What stands `beside` is done in the same statement.
     """
     database = connections[DEFAULT_DB_ALIAS]  # asked for once: `connection` looks it up for each use
     places = {id(row): place for place, row in enumerate(rows)}
@@ -27,8 +41,12 @@ def insert_together(rows: Sequence[Model]) -> None:
         [places.get(id(field.get_cached_value(row, default=None))) for field in _foreign_keys(type(row))]
         for row in rows
     ]
-    statement, fields = _statement(tuple((type(row), *earlier) for row, earlier in zip(rows, referred, strict=True)))
+    shape = tuple((type(row), *earlier) for row, earlier in zip(rows, referred, strict=True))
+    parts, named = beside or ("", {})
+    keys = tuple((name, places.get(id(value))) for name, value in named.items())
+    statement, fields = _statement(shape, parts, keys)
     values = [field.get_db_prep_save(field.pre_save(rows[place], True), database) for place, field in fields]
+    values += [named[name] for name, place in keys if place is None]
     with numbered_cursor() as cursor:
         cursor.execute(statement, values)
         stored = cursor.fetchone()
@@ -47,16 +65,21 @@ def _foreign_keys(model: type[Model]) -> list[ForeignKey[Any, Any]]:
 
 
 @functools.lru_cache(maxsize=64)
-def _statement(shape: tuple[tuple[Any, ...], ...]) -> tuple[str, list[tuple[int, Field[Any, Any]]]]:
+def _statement(
+    shape: tuple[tuple[Any, ...], ...], parts: str, named: tuple[tuple[str, int | None], ...]
+) -> tuple[str, list[tuple[int, Field[Any, Any]]]]:
     """Return the statement for rows of these models, and the fields that give it its values, with their rows' places.
 
     Of each row `shape` has its model and, for each foreign key, the place of the row that this names, if that is one of
-    them.
+    them; so has `named` for what stands beside. Its other values come last.
     """
     values: list[tuple[int, Field[Any, Any]]] = []
-    inserts = [_insert(place, model, earlier, values) for place, (model, *earlier) in enumerate(shape)]
-    keys = ", ".join(f"(SELECT key FROM row_{place})" for place in range(len(shape)))
-    return f"WITH {', '.join(inserts)} SELECT {keys}", values
+    written = [_insert(place, model, earlier, values) for place, (model, *earlier) in enumerate(shape)]
+    if parts:
+        number = itertools.count(len(values) + 1)
+        written.append(parts.format(**{name: f"${next(number)}" if at is None else _KEY % at for name, at in named}))
+    keys = ", ".join(_KEY % place for place in range(len(shape)))
+    return f"WITH {', '.join(written)} SELECT {keys}", values
 
 
 def _insert(

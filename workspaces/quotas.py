@@ -16,6 +16,8 @@ from workspaces.models import Workspace
 RETRY_AFTER_S = 60
 AT_ONCE = 1_000  # rows that one workspace is taken to store at the same moment, at most
 MOMENT_S = 2.0
+LOOK_AGAIN_S = MOMENT_S / 2  # so that a room that was seen before is still wide when its row is stored
+MOST_SEEN = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,15 @@ class Room:
     is_near: bool
     seen_at: float
 
+    @property
+    def is_wide(self) -> bool:
+        """Whether there is nothing to make sure of: it was far from the limit a moment ago."""
+        return not self.is_near and time.monotonic() - self.seen_at <= MOMENT_S
+
 
 _quotas: dict[str, Quota] = {}
+_seen: dict[tuple[str, int], tuple[int, float]] = {}
+"""What a workspace was seen to use of a quota, by name and workspace, and when (monotonic)."""
 
 
 def register(quota: Quota) -> None:
@@ -65,14 +74,27 @@ def report(workspace: Workspace) -> dict[str, Standing]:
 def check(quota: Quota, workspace: Workspace) -> Room:
     """Refuse one more to a workspace that has as many as it may. Others may look, and see the same room.
 
+    Far from the limit what was counted holds for a second.
+
     Raises:
         LimitReached: with the limit, its setting and what is used in `params`, and `Retry-After`.
     """
-    limit, seen_at = quota.limit(), time.monotonic()
-    used = 0 if limit is None else quota.used(workspace)
-    if limit is not None and used >= limit:
+    limit, now = quota.limit(), time.monotonic()
+    if limit is None:
+        return Room(quota, workspace, False, now)
+    used, seen_at = _seen.get((quota.name, workspace.pk), (0, -LOOK_AGAIN_S))
+    if now - seen_at >= LOOK_AGAIN_S or is_near(used, limit):
+        used, seen_at = quota.used(workspace), now
+        _remember(quota, workspace, used, seen_at)
+    if used >= limit:
         raise refusal(quota, limit=limit, used=used)
     return Room(quota, workspace, is_near(used, limit), seen_at)
+
+
+def _remember(quota: Quota, workspace: Workspace, used: int, seen_at: float) -> None:
+    if len(_seen) >= MOST_SEEN:
+        _seen.clear()
+    _seen[quota.name, workspace.pk] = used, seen_at
 
 
 def is_near(used: int, limit: int | None) -> bool:

@@ -1,1 +1,1 @@
-"""Django's PostgreSQL engine, but for its pool: `config.database` names it where threads share connections."""
+"""Django's PostgreSQL engine, but for how connections are checked, and its pool."""

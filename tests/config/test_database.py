@@ -13,9 +13,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.postgresql import base
 from django.db.utils import load_backend
 
 from config import database
+from config.postgresql import base as postgresql
 from rest.exception_handler import as_api_error
 from runs import execution
 from runs.models import BatchStatus, Run, WorkspaceTurn
@@ -143,10 +145,11 @@ def test_connections_that_died_together_are_replaced_at_once(pooled: Any) -> Non
     pooled.pool.open()
     idle = [pooled.pool.getconn() for _ in range(10)]
     pids = [one.info.backend_pid for one in idle]
-    for one in idle:
+    for one in idle:  # each has answered a moment ago
+        postgresql._note_answer(one)
         pooled.pool.putconn(one)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", [pids])
+        cursor.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s) AS pid", [pids])
     before = pooled.pool.get_stats().get("requests_errors", 0)
     for _ in range(3):
         with pooled.cursor() as cursor:
@@ -154,6 +157,40 @@ def test_connections_that_died_together_are_replaced_at_once(pooled: Any) -> Non
             assert cursor.fetchone()[0] not in pids
         pooled.close()
     assert pooled.pool.get_stats().get("requests_errors", 0) == before
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[BaseDatabaseWrapper]:
+    """A connection as a worker has, to the tests' server."""
+    settings = {
+        **connection.settings_dict,
+        **database.configure(os.environ["DATABASE_URL"]),
+        "NAME": connection.settings_dict["NAME"],
+    }
+    made = load_backend(settings["ENGINE"]).DatabaseWrapper(settings, alias="own")
+    yield made
+    made.close()
+
+
+@pytest.mark.django_db
+def test_a_connection_that_answered_a_moment_ago_is_not_asked_again(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(base.DatabaseWrapper, "is_usable", lambda self: asked.append(self) or True)
+    own.connect()
+    assert (own.is_usable(), own.is_usable(), len(asked)) == (True, True, 1)
+    monkeypatch.setattr(postgresql, "ASKED_AGAIN_S", 0.0)
+    assert (own.is_usable(), len(asked)) == (True, 2)
+
+
+@pytest.mark.django_db
+def test_one_that_was_ended_a_moment_ago_is_found_out(own: Any) -> None:
+    own.connect()
+    assert own.is_usable()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [own.connection.info.backend_pid])
+    assert not own.is_usable()
+    own.connection.close()
+    assert not own.is_usable()
 
 
 def test_other_processes_keep_connections_of_their_own() -> None:

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
 from runs.models import InputChunk, InputSet, Run, RunProgress, RunTransition
-from statements.insertion import copy, give_ids, insert_together
+from statements.insertion import Beside, copy, give_ids, insert_together
 from tests.factories import Member, launch, numbers
 
 NOW = datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
@@ -73,6 +73,20 @@ def test_the_rows_know_their_ids_and_those_of_the_others(acme: Member, template:
     run.name = "changed"
     run.save()  # an UPDATE: it is known to be stored
     assert Run.objects.get(pk=run.pk).name == "changed"
+
+
+def test_what_stands_beside_knows_the_new_rows_and_other_values(acme: Member, template: Run) -> None:
+    parts = (
+        "shifted AS (SELECT {run} AS id, {by} AS actor_uid, {by}::text AS reason), told AS (INSERT INTO"
+        " runs_runtransition (run_id, at, to_status, actor, actor_uid, reason)"
+        " SELECT id, now(), 'CREATED', 'system', actor_uid, {size}::int || reason FROM shifted)"
+    )
+    for size in (3, 7):
+        input_set = InputSet(workspace=acme.workspace, input_count=0)
+        run = run_of(acme, template, input_set=input_set)
+        insert_together([input_set, run], Beside(parts, {"size": size, "run": run, "by": acme.user.uid}))
+        (told,) = RunTransition.objects.filter(run=run)
+        assert (told.actor_uid, told.reason) == (acme.user.uid, f"{size}{acme.user.uid}")
 
 
 def test_all_or_nothing(acme: Member, template: Run, transactional_db: None) -> None:

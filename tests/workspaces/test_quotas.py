@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from rest.errors import LimitReached
@@ -13,6 +15,7 @@ from workspaces.quotas import Quota, Standing
 @pytest.fixture(autouse=True)
 def quotas_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quotas, "_quotas", {})
+    monkeypatch.setattr(quotas, "_seen", {})
 
 
 def test_each_is_told_for_the_workspace_asked_about() -> None:
@@ -39,3 +42,35 @@ def test_at_the_limit_there_may_not(used: int) -> None:
         quotas.check(quota, Workspace(name="Acme"))
     assert caught.value.params == {"limit": 2, "used": used, "setting": "MAX_STARS"}
     assert caught.value.headers == {"Retry-After": "60"}
+
+
+def test_far_from_the_limit_what_was_counted_holds_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, counted = [100.0], []
+    monkeypatch.setattr(quotas, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    quota = Quota("red_stars", "MAX_STARS", limit=lambda: 10_000, used=lambda workspace: counted.append(1) or 5)  # type: ignore[func-returns-value]
+    acme, globex = Workspace(pk=1, name="Acme"), Workspace(pk=2, name="Globex")
+    for workspace, at, times in ((acme, 0.0, 1), (acme, 0.9, 1), (globex, 0.9, 2), (acme, 1.0, 3), (acme, 1.9, 3)):
+        now[0] = 100.0 + at
+        assert quotas.check(quota, workspace).is_wide
+        assert len(counted) == times, (workspace, at)
+
+
+def test_near_to_the_limit_each_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    used, limit = [0], [1_001]
+    quota = Quota("blue_stars", "MAX_STARS", limit=lambda: limit[0], used=lambda _: used[0])
+    acme = Workspace(pk=1, name="Acme")
+    assert quotas.check(quota, acme).is_wide
+    limit[0] = 999  # what was seen is near to it now
+    used[0] = 999
+    with pytest.raises(LimitReached):
+        quotas.check(quota, acme)
+
+
+def test_a_room_that_was_seen_long_ago_is_not_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(quotas, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    room = quotas.check(
+        Quota("old_stars", "MAX_STARS", limit=lambda: 10_000, used=lambda _: 5), Workspace(pk=1, name="Acme")
+    )
+    now[0] += quotas.MOMENT_S + 0.1
+    assert not room.is_wide

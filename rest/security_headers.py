@@ -1,6 +1,6 @@
 """What every answer tells browsers and caches, pages and API, those included that never reach a view.
 
-What Django's own middleware and a view have set stays; pages have their Content-Security-Policy from the settings.
+What Django's own middleware and a view have set stays.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+}
+# Stored content is shown to staff: whatever it holds, no page runs a script or loads anything that is not ours.
+# Inline styles are allowed, which the admin's scripts set.
+OF_PAGES = {
+    "Content-Security-Policy": "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline';"
+    " img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 }
 OF_THE_API = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -37,11 +43,12 @@ class SecurityHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        for name, value in HEADERS.items():
+        is_api = speaks_json(request.path_info)
+        for name, value in (HEADERS if is_api else HEADERS | OF_PAGES).items():
             response.headers.setdefault(name, value)
         if settings.SECURE_HSTS_SECONDS and request.is_secure():
             response.headers.setdefault("Strict-Transport-Security", f"max-age={settings.SECURE_HSTS_SECONDS}")
-        if speaks_json(request.path_info):
+        if is_api:
             for name, value in OF_THE_API.items():
                 response.headers[name] = value
             response.headers.setdefault("Cache-Control", KEPT_BY_NOBODY)

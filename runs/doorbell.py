@@ -55,7 +55,7 @@ pools.set_limit(settings.CELERY_BROKER_POOL_LIMIT)
 
 _silent_until = 0.0
 _waits_until: dict[Bell, float] = {}
-"""For how long (monotonic) a single bell is taken to wait that was found waiting."""
+"""For how long (monotonic) a bell is taken to need no more: a single one found waiting, one whose queue is full."""
 _has_room_until: dict[Bell, float] = {}
 
 
@@ -106,6 +106,8 @@ def _room(channel: Any, bell: Bell) -> int:
         room = MAX_WAKES_WAITING - _waiting(channel, bell)
         if room > MAX_WAKES_WAITING / 2:
             _has_room_until[bell] = time.monotonic() + LOOKED_AT_AGAIN_S
+        elif room <= 0:
+            _waits_until[bell] = time.monotonic() + LOOKED_AT_AGAIN_S
         return room
     latest = channel.client.lrange(bell.queue, 0, LATEST_LOOKED_AT - 1)
     if not any(f'"{bell.task}"'.encode() in message for message in latest):

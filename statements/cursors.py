@@ -17,6 +17,8 @@ from django.db.backends.utils import CursorWrapper
 from psycopg.pq import Format
 from psycopg.raw_cursor import RawCursorMixin
 
+MOST_HELD_BYTES = 64 * 1024  # by the cursor of a connection that waits for the next request
+
 
 def prepared_cursor() -> CursorWrapper:
     """Return a cursor that binds on the server, with results as Django's own cursors have them. Use it with `with`.
@@ -40,11 +42,13 @@ def numbered_cursor() -> CursorWrapper:
 
 
 def binary_rows(statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Return all rows of a statement, read in binary, which may be many: nothing of them is kept."""
-    database = _connected()
-    with _wrapped(_new(database, Format.BINARY), database) as cursor:
+    """Return all rows of a statement, read in binary, which may hold much."""
+    with binary_cursor() as cursor:
         cursor.execute(statement, values)
-        return cursor.fetchall()
+        rows = cursor.fetchall()
+        if sum(len(value) for row in rows for value in row if isinstance(value, bytes)) > MOST_HELD_BYTES:
+            cursor.close()
+        return rows
 
 
 class _Numbered(RawCursorMixin[Any, Any], ServerBindingCursor):
@@ -55,7 +59,7 @@ class _Kept(CursorWrapper):
     """One that stays open: a new one finds out for each type anew how its values are written and read."""
 
     def __exit__(self, *_: object) -> None:
-        """Leave it to the next who asks. Of the last result it holds what it has read."""
+        """Leave it to the next who asks. Until then it holds what it was asked last, and the answer."""
 
 
 def _kept_cursor(form: Format, kind: type[ServerBindingCursor] = ServerBindingCursor) -> CursorWrapper:
@@ -65,7 +69,7 @@ def _kept_cursor(form: Format, kind: type[ServerBindingCursor] = ServerBindingCu
         return _wrapped(_new(database, form, kind), database)
     kept = vars(database.connection).setdefault("kept_cursors", {})
     cursor = kept.get((form, kind))
-    if cursor is None:
+    if cursor is None or cursor.closed:
         cursor = kept[form, kind] = _new(database, form, kind)
     return _Kept(cursor, database)
 

@@ -24,6 +24,7 @@ from tests.factories import Api, Member, launch, reread
 def listening(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doorbell, "_silent_until", 0.0)
     monkeypatch.setattr(doorbell, "_has_room_until", {})
+    monkeypatch.setattr(doorbell, "_waits_until", {})
 
 
 def broker_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +138,20 @@ def test_a_look_at_a_queue_that_has_room_holds_for_a_moment(bell: Any, monkeypat
     time.sleep(doorbell.LOOKED_AT_AGAIN_S)
     assert doorbell.ring()
     assert doorbell.count() == doorbell.MAX_WAKES_WAITING + 2
+
+
+def test_so_does_one_at_a_queue_that_is_full(bell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doorbell, "LOOKED_AT_AGAIN_S", 1.0)
+    bell.lpush(doorbell.RUNS.queue, *["a wake"] * doorbell.MAX_WAKES_WAITING)
+    assert doorbell.ring()
+    bell.delete(doorbell.RUNS.queue, doorbell.LIVE.queue)
+    assert doorbell.ring()
+    assert doorbell.count() == 0
+    assert doorbell.ring(bell=doorbell.LIVE)
+    assert doorbell.count(doorbell.LIVE) == 1
+    time.sleep(doorbell.LOOKED_AT_AGAIN_S)
+    assert doorbell.ring()
+    assert doorbell.count() == 1
 
 
 def test_as_many_may_ring_at_once_as_there_are_threads(settings: Any, bell: Any) -> None:

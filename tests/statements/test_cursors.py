@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from statements.cursors import binary_cursor, binary_rows, numbered_cursor, prepared_cursor
+from statements.cursors import MOST_HELD_BYTES, binary_cursor, binary_rows, numbered_cursor, prepared_cursor
 
 pytestmark = pytest.mark.django_db
 
@@ -63,3 +63,16 @@ def test_a_new_connection_has_cursors_of_its_own() -> None:
     with prepared_cursor() as new:
         new.execute("SELECT 2")
         assert (new.fetchone(), new.cursor is old.cursor) == ((2,), False)
+
+
+@pytest.mark.parametrize(("size", "is_kept"), [(MOST_HELD_BYTES, True), (MOST_HELD_BYTES + 1, False)])
+def test_one_that_holds_much_is_not_kept(size: int, is_kept: bool) -> None:
+    with binary_cursor() as before:
+        before.execute("SELECT 1")
+    half, rest = size // 2, size - size // 2
+    (found,) = binary_rows("SELECT repeat('a', %s)::bytea, repeat('b', %s)::bytea", [half, rest])
+    assert found == (b"a" * half, b"b" * rest)
+    with binary_cursor() as after:
+        assert (after.cursor is before.cursor) == is_kept
+        after.execute("SELECT 2")
+        assert after.fetchall() == [(2,)]

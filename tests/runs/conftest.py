@@ -22,6 +22,14 @@ def actions_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_definitions", dict(registry._definitions))
 
 
+@pytest.fixture(autouse=True)
+def quotas_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test saw of a workspace is nothing to one that has another of the same id."""
+    from workspaces import quotas
+
+    monkeypatch.setattr(quotas, "_seen", {})
+
+
 @pytest.fixture
 def double() -> ActionDefinition:
     """`double`: {"n": 2} gives {"n": 4}."""

@@ -153,6 +153,7 @@ def test_it_is_added_up_anew_only_after_a_while(
 ) -> None:
     settings.RUNYARD_MAX_STORED_BYTES = 10**9
     monkeypatch.setattr(stored_bytes, "LOOKED_UP_AGAIN_S", 1000.0)
+    monkeypatch.setattr(quotas, "LOOK_AGAIN_S", 0.0)
     with django_assert_num_queries(2 + 1):
         check_one_more(acme.workspace)
         check_one_more(acme.workspace)

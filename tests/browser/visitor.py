@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
+
+from tests.session import session_of
 
 WIDTHS = {"light": 1360, "dark": 1360, "narrow": 390}
 
@@ -21,7 +21,7 @@ class Visitor:
         self.complaints: list[str] = []
         self.context = browser.new_context(base_url=url, reduced_motion="reduce")
         if user is not None:
-            self.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": _session_of(user), "url": url}])
+            self.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session_of(user), "url": url}])
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
         self.page.on("console", self._hear)
@@ -69,12 +69,3 @@ class Visitor:
     def _judge(self, response: Any) -> None:
         if response.status >= 500:
             self.complaints.append(f"{response.url} answered {response.status}")
-
-
-def _session_of(user: Any) -> str:
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.save()
-    return str(session.session_key)

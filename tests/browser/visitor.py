@@ -44,13 +44,16 @@ class Visitor:
         self.page.evaluate("is_dark => document.documentElement.classList.toggle('dark', is_dark)", kind == "dark")
 
     def look(self, name: str) -> None:
-        """Keep a picture of what the window shows, whole, and complain of what runs over its edge."""
+        """Keep a picture of what the window shows, and complain of what runs over its edge.
+
+        Of the page as far as the window goes: a picture of a whole page costs ten times as much.
+        """
         self.page.evaluate("document.fonts.ready")
         over = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if over > 0:
             self.complaints.append(f"{name} is {over} px wider than the window ({self.kind})")
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=self.pictures / f"{name}-{self.kind}.png", full_page=True)
+        self.page.screenshot(path=self.pictures / f"{name}-{self.kind}.png")
 
     def leave(self) -> list[str]:
         """Close the window; return the complaints."""

@@ -3,6 +3,9 @@
 .DELETE_ON_ERROR:
 .PHONY: help run demo test test-code test-system chaos bench fuzz openapi baseline docs map check lock audit clean
 
+# Where nothing compiled is kept, each of the many processes of a test run compiles ours anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 # Settings for tools that read them and open no connection.
 NO_SERVERS := SECRET_KEY=check DATABASE_URL=postgresql:///check REDIS_URL=redis://check

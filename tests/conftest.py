@@ -9,9 +9,10 @@ Hypothesis tries the same examples each time, so that a change is judged by what
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,14 @@ def pytest_configure(config: pytest.Config) -> None:
     from tests.emptying import empty_tables
 
     TransactionTestCase._fixture_teardown = lambda _: empty_tables()  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """One process after another: the first rewrites the assertions of all tests, and the others read what it kept."""
+    with open(__file__) as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        return (yield)
 
 
 def pytest_collection_finish() -> None:

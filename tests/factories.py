@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.hashers import make_password
 from django.test import Client
 from django.utils import timezone
 from pydantic import BaseModel
@@ -41,8 +42,20 @@ class Member:
 
 def member(workspace: str = "Acme", email: str = "ada@acme.test", *, role: str = "ADMIN", **key: Any) -> Member:
     """Make a member with a key; `key` are options of `keys.make_key`."""
-    membership = keys.ensure_membership(workspace_name=workspace, email=email, role=role)
+    membership = _new_membership(workspace, email, role)
+    membership = membership or keys.ensure_membership(workspace_name=workspace, email=email, role=role)
     return Member(membership, *keys.make_key(membership, **key))
+
+
+def _new_membership(workspace: str, email: str, role: str) -> Membership | None:
+    """Make the first membership of a user and a workspace, unless there is one of them: most tests begin with it.
+
+    As `ensure_membership` does, which asks for each first, and makes each beneath a savepoint of its own.
+    """
+    if User.objects.filter(email__iexact=email).exists() or Workspace.objects.filter(name__iexact=workspace).exists():
+        return None
+    user = User.objects.create(username=email, email=email, password=make_password(None))
+    return Membership.objects.create(workspace=Workspace.objects.create(name=workspace), user=user, role=role)
 
 
 class Api:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.test import Client
 from selectolax.lexbor import LexborHTMLParser
 
+from tests.session import session_of
 from workspaces.models import User
 
 EVIL = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)><a href=\"javascript:alert(1)\">"
@@ -31,7 +33,7 @@ def staff(user: User, *permissions: str) -> Client:
 
 def signed_in(user: User) -> Client:
     client = Client()
-    client.force_login(user)
+    client.cookies[settings.SESSION_COOKIE_NAME] = session_of(user)
     return client
 
 

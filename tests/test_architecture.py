@@ -16,46 +16,59 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = {"config": 6, "schedules": 5, "runs": 4, "actions": 3, "webhooks": 3, "workspaces": 2}
 OURS = [model for label in LAYERS if apps.is_installed(label) for model in apps.get_app_config(label).get_models()]
 SOURCES = sorted(
-    path
+    str(path.relative_to(ROOT))
     for folder in (*LAYERS, "rest", "egress", "telemetry", "devstack")
     for path in (ROOT / folder).rglob("*.py")
     if "migrations" not in path.parts
 )
 
 
-@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
-def test_foreign_keys_point_down(model):
-    own = model._meta.app_label
-    for field in chain(model._meta.local_fields, model._meta.local_many_to_many):
-        target = getattr(field.related_model, "_meta", None)
-        if target is None or target.app_label not in LAYERS or target.app_label == own:
-            continue
-        assert LAYERS[target.app_label] < LAYERS[own], f"{model._meta.label}.{field.name} points at {target.label}"
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """The sources, parsed."""
+    return {name: ast.parse((ROOT / name).read_text()) for name in SOURCES}
 
 
-@pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.label)
-def test_no_foreign_key_is_a_string_in_the_code(model):
-    source = ast.parse(Path(inspect.getfile(model)).read_text())
-    for call in (node for node in ast.walk(source) if isinstance(node, ast.Call)):
-        name = getattr(call.func, "attr", "")
-        if name in {"ForeignKey", "OneToOneField", "ManyToManyField"}:
-            assert not isinstance(call.args[0], ast.Constant), f"line {call.lineno}: name the class, not its name"
+def test_foreign_keys_point_down():
+    wrong = []
+    for model in OURS:
+        own = model._meta.app_label
+        for field in chain(model._meta.local_fields, model._meta.local_many_to_many):
+            target = getattr(field.related_model, "_meta", None)
+            if target is None or target.app_label not in LAYERS or target.app_label == own:
+                continue
+            if LAYERS[target.app_label] >= LAYERS[own]:
+                wrong.append(f"{model._meta.label}.{field.name} points at {target.label}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_file_is_a_drawer_for_anything(path):
-    assert path.stem not in {"utils", "util", "helpers", "helper", "common", "misc", "data", "signals"}
+def test_no_foreign_key_is_a_string_in_the_code(trees):
+    """Name the class, not its name."""
+    wrong = []
+    for name in {str(Path(inspect.getfile(model)).relative_to(ROOT)) for model in OURS}:
+        for call in (node for node in ast.walk(trees[name]) if isinstance(node, ast.Call)):
+            is_key = getattr(call.func, "attr", "") in {"ForeignKey", "OneToOneField", "ManyToManyField"}
+            if is_key and isinstance(call.args[0], ast.Constant):
+                wrong.append(f"{name}:{call.lineno}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_side_effects_hide_in_save_or_in_model_signals(path):
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            assert node.module not in {"django.db.models.signals", "django.dispatch"}, f"line {node.lineno}"
-        if isinstance(node, ast.ClassDef) and "models" in path.with_suffix("").parts:
-            defined = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
-            assert not defined & {"save", "delete"}, f"{node.name} overrides save or delete"
+def test_no_file_is_a_drawer_for_anything():
+    drawers = {"utils", "util", "helpers", "helper", "common", "misc", "data", "signals"}
+    assert [name for name in SOURCES if Path(name).stem in drawers] == []
+
+
+def test_no_side_effects_hide_in_save_or_in_model_signals(trees):
+    wrong = []
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module in {"django.db.models.signals", "django.dispatch"}:
+                wrong.append(f"{name}:{node.lineno} imports signals")
+            if isinstance(node, ast.ClassDef) and "models" in Path(name).with_suffix("").parts:
+                defined = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+                if defined & {"save", "delete"}:
+                    wrong.append(f"{name}:{node.lineno} {node.name} overrides save or delete")
+    assert wrong == []
 
 
 STATUS_WRITERS = {
@@ -67,17 +80,22 @@ STATUS_WRITERS = {
 }
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_one_module_writes_each_status(path):
+def test_one_module_writes_each_status(trees):
     """A status changes in an `update(status=...)` or in SQL, and each in its one module (rows are born in storing)."""
-    name = str(path.relative_to(ROOT))
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "update":
-            writes_status = any(keyword.arg == "status" for keyword in node.keywords)
-            assert not writes_status or name in STATUS_WRITERS.values(), f"line {node.lineno}"
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            written = re.search(rf"UPDATE ({'|'.join(STATUS_WRITERS)})\b.*?SET.*?\bstatus = ", node.value, re.DOTALL)
-            assert not written or name == STATUS_WRITERS[written[1]], f"line {node.lineno}"
+    wrong = []
+    for name, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "update":
+                writes_status = any(keyword.arg == "status" for keyword in node.keywords)
+                if writes_status and name not in STATUS_WRITERS.values():
+                    wrong.append(f"{name}:{node.lineno}")
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                written = re.search(
+                    rf"UPDATE ({'|'.join(STATUS_WRITERS)})\b.*?SET.*?\bstatus = ", node.value, re.DOTALL
+                )
+                if written and name != STATUS_WRITERS[written[1]]:
+                    wrong.append(f"{name}:{node.lineno}")
+    assert wrong == []
 
 
 def test_the_map_is_flat():

@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
+
+from tests.session import session_of
 
 WIDTHS = {"light": 1360, "dark": 1360, "narrow": 390}
 
@@ -21,7 +21,7 @@ class Visitor:
         self.complaints: list[str] = []
         self.context = browser.new_context(base_url=url, reduced_motion="reduce")
         if user is not None:
-            self.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": _session_of(user), "url": url}])
+            self.context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session_of(user), "url": url}])
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
         self.page.on("console", self._hear)
@@ -44,13 +44,16 @@ class Visitor:
         self.page.evaluate("is_dark => document.documentElement.classList.toggle('dark', is_dark)", kind == "dark")
 
     def look(self, name: str) -> None:
-        """Keep a picture of what the window shows, whole, and complain of what runs over its edge."""
+        """Keep a picture of what the window shows, and complain of what runs over its edge.
+
+        Of the page as far as the window goes: a picture of a whole page costs ten times as much.
+        """
         self.page.evaluate("document.fonts.ready")
         over = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         if over > 0:
             self.complaints.append(f"{name} is {over} px wider than the window ({self.kind})")
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=self.pictures / f"{name}-{self.kind}.png", full_page=True)
+        self.page.screenshot(path=self.pictures / f"{name}-{self.kind}.png")
 
     def leave(self) -> list[str]:
         """Close the window; return the complaints."""
@@ -69,12 +72,3 @@ class Visitor:
     def _judge(self, response: Any) -> None:
         if response.status >= 500:
             self.complaints.append(f"{response.url} answered {response.status}")
-
-
-def _session_of(user: Any) -> str:
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.save()
-    return str(session.session_key)

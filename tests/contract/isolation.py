@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from django.test import Client
@@ -62,7 +63,7 @@ class Side:
             "key_uid": str(self.owner.row.uid),
         }
 
-    @property
+    @cached_property
     def marks(self) -> set[str]:
         """What gives away that something was told of this workspace."""
         owner = self.owner

@@ -46,7 +46,7 @@ INSTALLED_APPS = [
     "django_celery_beat",
     "workspaces",  # its templates and static files go before those of the two below
     "unfold",
-    "django.contrib.admin",
+    "config.apps.AdminConfig",
     "actions",
     "webhooks",
     "runs",

@@ -14,6 +14,8 @@ class ConfigConfig(AppConfig):
 class AdminConfig(apps.SimpleAdminConfig):
     """The admin, whose pages are loaded with the URLs: workers and beat, which answer nobody, start without them."""
 
+    default_site = "unfold.sites.UnfoldAdminSite"
+
     def ready(self) -> None:
         register(checks.check_dependencies, Tags.admin)
         register(_check_pages, Tags.admin)

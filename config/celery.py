@@ -25,6 +25,7 @@ from celery import Celery, signals
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 from django.utils import timezone
 
+from config import loading
 from config.environment import worker_stop_s
 from telemetry import counting, tracing
 
@@ -41,7 +42,8 @@ app.set_default()  # for every thread: the web's ring from threads that did not 
 @signals.import_modules.connect
 def set_up_django(**_: Any) -> None:
     """Load the apps before the modules with tasks, which need their models."""
-    django.setup()
+    with loading.for_good():
+        django.setup()
     from config import stalled_consumer  # noqa: F401  it watches workers once they are ready
 
 

@@ -52,6 +52,7 @@ class NameConverter(StringConverter):
 
 register_converter(UidConverter, "uid")
 register_converter(NameConverter, "name")
+admin.autodiscover()
 
 urlpatterns = [
     # What can be called, and calling it

@@ -6,28 +6,16 @@ import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any, Literal
 
 from drf_spectacular.plumbing import ComponentRegistry, ResolvedComponent
-from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
-from pydantic_core import CoreSchema
 
 from rest.operations import Schema
 
 PREFIX = "#/components/schemas/"
 Direction = Literal["taken", "answered"]
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """`Annotated[str, OneOf(RunStatus)]`: a text that is told of as the enum whose value it is."""
-
-    enum: type[Enum]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return handler(self.enum)
 
 
 @dataclass(frozen=True, slots=True)

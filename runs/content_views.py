@@ -11,7 +11,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rest.cursor import read_cursor, write_cursor
-from rest.json import JSONRenderer, RawJSON
+from rest.json import RawJSON
+from rest.json_media import JSONRenderer
 from rest.operations import Operation, Parameter
 from rest.pagination import MAX_OFFSET, PageRequest, page_headers, page_parameters, read_page
 from rest.views import ApiView

@@ -11,7 +11,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from rest.errors import StoredError
-from rest.openapi_types import OneOf
+from rest.one_of import OneOf
 from runs.input_states import STATUSES
 from runs.models import Actor, CallbackOn, CallbackPer, ExecutionMode, RunStatus
 

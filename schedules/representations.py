@@ -10,7 +10,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from rest.errors import StoredError
-from rest.openapi_types import OneOf
+from rest.one_of import OneOf
 from runs.representations import CallbackSettings, Count
 from schedules.models import CatchUp, FireKind, Overlap, ScheduleStatus
 

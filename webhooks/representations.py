@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from rest.openapi_types import OneOf
+from rest.one_of import OneOf
 from webhooks.models import CallbackStatus, ReceiverStatus
 
 HttpStatus = Annotated[int | None, Field(description="What was answered; null where no answer began.")]

@@ -10,11 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db import transaction
-from rest_framework.request import Request
-from rest_framework.response import Response
 
 from rest.body import body_hash
 from rest.database import try_lock
@@ -22,6 +21,10 @@ from rest.errors import BadInput, Conflict, IdempotencyMismatch
 from rest.json import RawJSON
 from workspaces.authentication import caller_of
 from workspaces.models import IdempotencyKey
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+    from rest_framework.response import Response
 
 HEADER = "Idempotency-Key"
 KEPT_FOR = timedelta(hours=24)
@@ -133,6 +136,8 @@ def forget_old(*, now: datetime) -> int:
 
 def response_of(first: FirstAnswer) -> Response:
     """Return what the first request was answered, which says so when it is answered again."""
+    from rest_framework.response import Response  # for views alone: workers, which delete keys, need no DRF
+
     headers = {**first.headers, **replay_headers(first.is_replay)}
     return Response(RawJSON(first.body), status=first.status_code, headers=headers)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from rest.openapi_types import OneOf
+from rest.one_of import OneOf
 from workspaces.models import Role, Scope
 
 

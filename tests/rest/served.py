@@ -20,8 +20,8 @@ settings.configure(
     REST_FRAMEWORK={
         "DEFAULT_AUTHENTICATION_CLASSES": [],
         "DEFAULT_PERMISSION_CLASSES": [],
-        "DEFAULT_PARSER_CLASSES": ["rest.json.JSONParser"],
-        "DEFAULT_RENDERER_CLASSES": ["rest.json.JSONRenderer"],
+        "DEFAULT_PARSER_CLASSES": ["rest.json_media.JSONParser"],
+        "DEFAULT_RENDERER_CLASSES": ["rest.json_media.JSONRenderer"],
         "EXCEPTION_HANDLER": "rest.exception_handler.exception_handler",
         "UNAUTHENTICATED_USER": None,
     },

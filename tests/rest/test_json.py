@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rest.errors import BadInput
-from rest.json import JSONRenderer, RawJSON, dumps, parse, rfc3339
+from rest.json import RawJSON, dumps, parse, rfc3339
+from rest.json_media import JSONRenderer
 
 NO_SURROGATES = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(NO_SURROGATES, max_size=8)

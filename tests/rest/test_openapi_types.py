@@ -9,7 +9,8 @@ import pytest
 from drf_spectacular.plumbing import ComponentRegistry
 from typing_extensions import TypedDict
 
-from rest.openapi_types import NamedSchema, OneOf, pascal, schema_of
+from rest.one_of import OneOf
+from rest.openapi_types import NamedSchema, pascal, schema_of
 from rest.strict import StrictBody, read_strictly
 
 

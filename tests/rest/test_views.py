@@ -14,7 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rest.filters import After, AnyChoice, AnyTag, AnyText, AnyUuid, Before, FilterSet
-from rest.json import JSONRenderer, RawJSON
+from rest.json import RawJSON
+from rest.json_media import JSONRenderer
 from rest.operations import text
 from rest.views import ApiView, ListView
 

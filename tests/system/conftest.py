@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from tests.system import chaos, fuzzing
 from tests.system.collector import Collector
 from tests.system.guide import Guide
-from tests.system.installation import Client, Installation, until
+from tests.system.installation import Client, Installation, Template, until
 
 Make = Callable[[Path], Installation]
 Ground = Callable[[str, Make], Installation]
@@ -46,6 +47,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
                 report.sections.append((f"logs in {used.folder}", used.logs()))
                 break
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def template(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One database to copy, for all processes of a parallel run."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    (shared / "template").mkdir(exist_ok=True)
+    Installation.template = staticmethod(lambda: Template(shared / "template"))
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +115,8 @@ def breakable(shared: Installation) -> Iterator[Installation]:
 def pair(ground: Ground) -> Installation:
     """An installation with two workers for runs, of two slots each, on durable servers, that a test may break."""
     installation = ground(
-        "pair", lambda folder: Installation(folder, environment=chaos.ENVIRONMENT, second_worker=True, durable=True)
+        "pair",
+        lambda folder: Installation(folder, environment=chaos.ENVIRONMENT | ONE_WEB, second_worker=True, durable=True),
     )
     installation.restore()
     return installation

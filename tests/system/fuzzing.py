@@ -36,14 +36,20 @@ FETCHING = "^run_(extract_links|fetch_page|http_request)_"
 
 
 def schemathesis(
-    installation: Installation, *options: str, with_key: bool = True, timeout_s: float = 280
+    installation: Installation, *options: str, with_key: bool = True, one_in: int = 1, timeout_s: float = 280
 ) -> subprocess.CompletedProcess[str]:
-    """Run `st run` against an installation's document, and return what it said. Exit status 0: it found nothing."""
+    """Run `st run` against an installation's document, and return what it said. Exit status 0: it found nothing.
+
+    `one_in` thins out what is alike (`schemathesis_hooks`).
+    """
     configuration = installation.folder / "schemathesis.toml"
     found = [f"[dictionaries.{kind}]\nvalues = {json.dumps(uids)}" for kind, uids in sow(installation).items()]
     configuration.write_text("\n\n".join([CONFIGURATION.read_text(), *found, WITH_KEY if with_key else ""]))
     own_key = installation.client.get("/v1/api-keys?sort=created_at").json()[0]
-    environment = {**os.environ, "API_KEY": installation.key, "API_KEY_UID": own_key["uid"], "NO_PROXY": "127.0.0.1"}
+    environment = {
+        **os.environ, "API_KEY": installation.key, "API_KEY_UID": own_key["uid"], "NO_PROXY": "127.0.0.1",
+        "WRONG_TYPES_ONE_IN": str(one_in),
+    }  # fmt: skip
     return subprocess.run(
         [Path(sys.prefix) / "bin/st", "--no-color", "--config-file", configuration, "run",
          f"{installation.client.url}/v1/openapi.json", "--continue-on-failure", *options],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import fcntl
+import functools
 import json
 import os
 import shutil
@@ -19,7 +21,7 @@ from typing import Any
 
 import requests
 
-from devstack.home import PROJECT, Home
+from devstack.home import PROJECT, Home, read_secret, write_secret
 from devstack.processes import end_with_parent, signal_group, tail
 from devstack.runner import read_procfile
 from devstack.servers import Servers
@@ -49,14 +51,44 @@ class Execution:
 
 
 @dataclass(frozen=True)
-class _Made:
-    """A database with all tables and one key: the first installation of this process made it, the others copy it."""
+class Template:
+    """A database with all tables and one key, in a folder: whoever asks first makes it, the others wait and copy it."""
 
-    database: Path
-    key: str
+    folder: Path
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "postgres"
+
+    def key(self) -> str:
+        """Return the key, once the database is made."""
+        kept = self.folder / "api-key"
+        with open(self.folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                write_secret(kept, self._make())
+        return read_secret(kept)
+
+    def _make(self) -> str:
+        made = Installation(self.folder, processes=())
+        try:
+            made.manage("migrate", "-v", "0")
+            key = made.manage("create_key", "--workspace", "Tests", "--email", "ada@example.com").stdout.strip()
+            database = made.servers.postgres
+            assert database is not None
+            database.stop()
+            shutil.copytree(database.data, self.database)
+            return key
+        finally:
+            made.close()
 
 
-_made: _Made | None = None
+@functools.cache
+def own_template() -> Template:
+    """Return the template of this process; pytest's processes share another (`conftest.py`)."""
+    folder = tempfile.mkdtemp(prefix="runyard-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Template(Path(folder))
 
 
 class Installation:
@@ -66,6 +98,8 @@ class Installation:
     as empty as it was made. With `second_worker` there is one more worker for runs, named SECOND_WORKER. `durable`
     servers keep what they acknowledged when they are killed.
     """
+
+    template: Callable[[], Template] = staticmethod(own_template)
 
     def __init__(
         self,
@@ -83,8 +117,9 @@ class Installation:
             self.add(SECOND_WORKER, like="worker-runs")
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._restart_at: dict[str, float] = {}
-        made = _made if processes != () else None
-        self._temporary = TemporaryServers(durable=durable, database=made and made.database)
+        template = Installation.template() if processes != () else None
+        self.key = template.key() if template else ""
+        self._temporary = TemporaryServers(durable=durable, database=template and template.database)
         try:
             # The same servers by their home, since tests stop and start them one by one.
             self.servers = Servers.of(Home(self._temporary.folder), {}, durable=durable)
@@ -92,7 +127,6 @@ class Installation:
             self.trace = folder / "trace"
             self.trace.touch()
             self.environment = self._environment() | dict(environment or {})
-            self.key = made.key if made else self._first_key() if processes != () else ""
             self.client = Client(f"http://127.0.0.1:{self.port}", self.key)
             self.start(*(self._commands if processes is None else processes))
         except BaseException:
@@ -120,19 +154,6 @@ class Installation:
             "RUNYARD_CALLBACK_RETRY_SCALE": str(CALLBACK_RETRY_SCALE),
             "RUNYARD_ACTIONS_ALLOW_PRIVATE": "false",
         }
-
-    def _first_key(self) -> str:
-        global _made
-        self.manage("migrate", "-v", "0")
-        key = self.manage("create_key", "--workspace", "Tests", "--email", "ada@example.com").stdout.strip()
-        database = self.servers.postgres
-        assert database is not None
-        database.stop()
-        _made = _Made(Path(tempfile.mkdtemp(prefix="runyard-tests-")) / "postgres", key)
-        atexit.register(shutil.rmtree, _made.database.parent, ignore_errors=True)
-        shutil.copytree(database.data, _made.database)
-        database.start()
-        return key
 
     # --- Processes
 

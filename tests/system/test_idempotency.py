@@ -167,7 +167,7 @@ def test_a_malformed_key_is_refused_on_the_wire(shared: Installation, key: str) 
 # --- Killed half-way ------------------------------------------------------------------------------------------
 
 SEED = 20
-CALLERS, KILLS, AT_MOST_EACH = 8, 8, 500
+CALLERS, KILLS, AT_MOST_EACH = 8, 5, 500
 
 
 def children(pid: int) -> list[int]:

@@ -14,6 +14,7 @@ import pytest
 
 from devstack.home import PROJECT
 from tests.docs import markdown
+from tests.system.conftest import ONE_WEB
 from tests.system.installation import PATIENCE_S, Client, Installation
 
 GUIDE = (PROJECT / "docs" / "operations.md").read_text()
@@ -59,7 +60,7 @@ def test_a_run_goes_on_where_its_backup_was_restored(shared: Installation, tmp_p
     shell("Backup", tmp_path, DATABASE_URL=shared.environment["DATABASE_URL"])
     assert shared.client.post(f"/v1/runs/{run_uid}/cancel").status_code == 200
 
-    elsewhere = Installation(tmp_path, processes=())
+    elsewhere = Installation(tmp_path, processes=(), environment=ONE_WEB)
     try:
         shell("Restore", tmp_path, NEW_SERVER=emptied(elsewhere.environment["DATABASE_URL"]))
         elsewhere.client = Client(elsewhere.client.url, shared.key)

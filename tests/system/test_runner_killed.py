@@ -18,7 +18,7 @@ from tests.system.invariants import violations
 from tests.system.report import IN_FLIGHT, INPUT_S
 
 READY_S = 120.0
-NUMBERS = range(800)
+NUMBERS = range(400)
 SLOTS = 2
 
 

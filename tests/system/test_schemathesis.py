@@ -1,4 +1,4 @@
-"""The server does what its document says, whatever it is sent: Schemathesis, for about a minute and a half.
+"""The server does what its document says, whatever it is sent: Schemathesis, for less than a minute.
 
 `make fuzz` goes on for longer, with examples of its own each time.
 """
@@ -13,7 +13,9 @@ SHORT_PATHS = "^(call|launch|schedule)_action$"
 
 
 def _find_nothing(described: Installation, *options: str, but: str = FETCHING, with_key: bool = True) -> None:
-    told = schemathesis(described, "--seed", "1", "--exclude-operation-id-regex", but, *options, with_key=with_key)
+    told = schemathesis(
+        described, "--seed", "1", "--exclude-operation-id-regex", but, *options, with_key=with_key, one_in=4
+    )
     assert told.returncode == 0, told.stdout[-20_000:] + told.stderr[-5_000:]
 
 
@@ -23,7 +25,7 @@ def test_every_field_missing_wrong_or_at_its_limit(described: Installation) -> N
 
 
 def test_random_calls_and_those_they_lead_to(described: Installation) -> None:
-    _find_nothing(described, "--phases", "fuzzing,stateful", "--max-time", "15")
+    _find_nothing(described, "--phases", "fuzzing,stateful", "--max-time", "8")
 
 
 def test_random_calls_of_nobody(described: Installation) -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from tests.system.installation import Client, Installation
 
-RUNS_OF_A, INPUTS_OF_A = 40, 500
+RUNS_OF_A, INPUTS_OF_A = 20, 500
 
 
 def test_one_input_is_served_beside_hundreds_of_batches(breakable: Installation) -> None:
-    """A has 40 runs of some seconds each; B comes later with one input, and waits for about a batch's time."""
+    """A has 20 runs of some seconds each; B comes later with one input, and waits for about a batch's time."""
     key = breakable.manage("create_key", "--workspace", "Others", "--email", "bob@example.com").stdout.strip()
     inputs = [{"number": n, "seconds": 0.002} for n in range(INPUTS_OF_A)]
     runs = [breakable.launch("square-slowly", inputs) for _ in range(RUNS_OF_A)]

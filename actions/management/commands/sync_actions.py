@@ -7,6 +7,7 @@ from actions import catalogue
 
 class Command(BaseCommand):
     help = "Make the catalogue's rows for actions that are new in the code."
+    requires_system_checks = []  # those load all pages, which takes longer than the command
 
     def handle(self, *args: Any, **options: Any) -> None:
         count = catalogue.sync()

@@ -23,6 +23,7 @@ from workspaces.models import Membership, Role
 
 class Command(BaseCommand):
     help = "Launch an async run on the inputs of a file and print its uid; with --wait, follow it to its end."
+    requires_system_checks = []  # those load all pages, which takes longer than the command
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", help="the action's name")

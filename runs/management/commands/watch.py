@@ -30,6 +30,7 @@ class Command(BaseCommand):
         "Show a run's progress until it ends. Exit status: 0 SUCCEEDED, 3 PARTIAL_SUCCEEDED, 4 FAILED, 5 INVALID, "
         "6 STOPPED."
     )
+    requires_system_checks = []  # those load all pages, which takes longer than the command
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("run_uid", type=UUID)

@@ -21,6 +21,7 @@ MAX_NAME_LENGTH = 255
 
 class Command(BaseCommand):
     help = "Make an API key, and the workspace, user and membership where they are missing. Prints only the key."
+    requires_system_checks = []  # those load all pages, which takes longer than the command
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--workspace", required=True, help="the workspace's name")

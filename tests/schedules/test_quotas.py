@@ -76,6 +76,7 @@ def test_one_that_took_long_to_check_is_checked_again(
 ) -> None:
     monkeypatch.setattr(quotas, "AT_ONCE", 1)
     monkeypatch.setattr(quotas, "MOMENT_S", 0.0)
+    monkeypatch.setattr(quotas, "LOOK_AGAIN_S", 0.0)
     settings.RUNYARD_MAX_UNFINISHED_RUNS = 2
     prepared = prepared_run(acme)
     for _ in range(2):

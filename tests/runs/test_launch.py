@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from actions import ActionDefinition, action
 from actions.models import Action
-from runs import recovery, turns
+from runs import outbox, recovery, turns
 from runs.chunks import DoneBits, unpack_lines
 from runs.inputs import default_batch_size
 from runs.models import Batch, BatchStatus, InputChunk, ReadyRun, Run, RunStatus, RunTransition
@@ -492,21 +492,24 @@ def test_a_workspace_with_too_many_unfinished_runs(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("count", [1, 100])
+@pytest.mark.parametrize("asked", [{}, {"inputs": numbers(100)}, {"callback": {"url": "https://example.com/"}}])
 def test_a_launch_that_breaks_off_leaves_nothing_behind(
-    api: Api, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch, count: int
+    api: Api, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
 ) -> None:
     """Its very last rows fail, in a statement of their own or with all others: they are gone together."""
     before = rows()
 
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise OperationalError("the database is away")
 
     lost = "ready AS (INSERT INTO runs_readyrun (run_id, workspace_id, action_id, turn)"
     lost += " SELECT {run}, 1, 1, pg_cancel_backend(pg_backend_pid())::int)"
-    monkeypatch.setattr(turns, "make_ready", broken)
-    monkeypatch.setattr(turns, "in_line", lambda run: Beside(lost, {"run": run}))
-    answer = api.post(PATH, {"inputs": numbers(count), "batch_size": 1})
+    if "callback" in asked:
+        monkeypatch.setattr(outbox, "write_launch", broken)
+    else:
+        monkeypatch.setattr(turns, "make_ready", broken)
+        monkeypatch.setattr(turns, "in_line", lambda run: Beside(lost, {"run": run}))
+    answer = api.post(PATH, {"inputs": ONE, "batch_size": 1, **asked})
     assert (answer.status_code, answer.json()["error_label"]) == (503, "UNAVAILABLE")
     assert rows() == before
 

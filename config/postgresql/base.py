@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.db.backends.postgresql import base
+from psycopg.pq import TransactionStatus
 from psycopg_pool import ConnectionPool
 
 ASKED_AGAIN_S = 5.0
@@ -37,8 +38,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return super().pool
 
     def is_usable(self) -> bool:
-        """Return whether the connection can be used: what Django asks before the first query of a task."""
-        if _is_alive(self.connection):
+        """Return whether the connection can be used: what Django asks before the first query of a task.
+
+        After an error the server is asked, whatever it answered before.
+        """
+        if not self.errors_occurred and _is_alive(self.connection):
             return True
         usable = super().is_usable()
         if usable:
@@ -65,6 +69,7 @@ def _is_alive(connection: Any) -> bool:
     if (
         connection is None
         or connection.closed
+        or connection.info.transaction_status != TransactionStatus.IDLE
         or time.monotonic() - vars(connection).get("answered_at", 0.0) > ASKED_AGAIN_S
     ):
         return False

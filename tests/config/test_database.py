@@ -178,8 +178,11 @@ def test_a_connection_that_answered_a_moment_ago_is_not_asked_again(own: Any, mo
     monkeypatch.setattr(base.DatabaseWrapper, "is_usable", lambda self: asked.append(self) or True)
     own.connect()
     assert (own.is_usable(), own.is_usable(), len(asked)) == (True, True, 1)
-    monkeypatch.setattr(postgresql, "ASKED_AGAIN_S", 0.0)
+    own.errors_occurred = True
     assert (own.is_usable(), len(asked)) == (True, 2)
+    own.errors_occurred = False
+    monkeypatch.setattr(postgresql, "ASKED_AGAIN_S", 0.0)
+    assert (own.is_usable(), len(asked)) == (True, 3)
 
 
 @pytest.mark.django_db

@@ -133,8 +133,10 @@ def _dump_any(value: Any) -> bytes:
 
 def _dump_typed(value: Any, adapter: TypeAdapter[Any]) -> bytes:
     try:
+        if not warnings.filters or warnings.filters[0] is not _FIRST_FILTER:
+            _put_filter_first()
         # Validating lets a plain dict stand for a model, and finds fields that are missing; of a model it is free.
-        return _to_json(adapter.validator.validate_python(value), adapter)
+        return adapter.serializer.to_json(adapter.validator.validate_python(value), by_alias=True)
     except ValidationError as error:
         problems = problems_of(error)
         raise BadOutput(
@@ -151,12 +153,6 @@ _AS_ERROR: dict[str, Any] = {
 }  # fmt: skip
 warnings.filterwarnings(**_AS_ERROR)
 _FIRST_FILTER = warnings.filters[0]
-
-
-def _to_json(value: Any, adapter: TypeAdapter[Any]) -> bytes:
-    if not warnings.filters or warnings.filters[0] is not _FIRST_FILTER:
-        _put_filter_first()
-    return adapter.serializer.to_json(value, by_alias=True)
 
 
 def _put_filter_first() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
+from config import loading
 from devstack.temporary import TemporaryServers
 
 
@@ -26,7 +28,9 @@ def own_database(**settings: str) -> Iterator[TemporaryServers]:
         import django
         from django.core.management import call_command
 
-        django.setup()
+        with loading.for_good():  # as a web process does
+            django.setup()
+            import_module("config.urls")
         call_command("migrate", verbosity=0)
         yield servers
     finally:

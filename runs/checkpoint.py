@@ -97,15 +97,17 @@ def write(lease: Lease, outcomes: Sequence[Outcome], *, release: bool, now: date
 def _count_recorded(lease: Lease, outcomes: Sequence[Outcome]) -> None:
     if not outcomes:
         return
-    retried = sum(one.retry_at is not None for one in outcomes)
-    failed = sum(one.error is not None for one in outcomes)
-    counters.count_inputs(
-        lease.action.name,
-        succeeded=len(outcomes) - retried - failed,
-        failed=failed,
-        retried=retried,
-        seconds=sum(max(one.finished_at - one.started_at, 0.0) for one in outcomes),
-    )
+    retried = failed = 0
+    seconds = 0.0
+    for one in outcomes:
+        if one.retry_at is not None:
+            retried += 1
+        elif one.error is not None:
+            failed += 1
+        if one.finished_at > one.started_at:
+            seconds += one.finished_at - one.started_at
+    succeeded = len(outcomes) - retried - failed
+    counters.count_inputs(lease.action.name, succeeded=succeeded, failed=failed, retried=retried, seconds=seconds)
 
 
 class _Written(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
 import time
 from collections import deque
@@ -120,13 +121,14 @@ class SequentialRunner(_Runner):
     ) -> None:
         super().__init__(call, work, on_start, admit)
         alarm.install()
+        self._within_limit = functools.partial(alarm.call, call.limits.timeout_s)
 
     def step(self, until: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         size = 0
-        while size < MAX_BYTES_IN_HAND and self.admitted(1):
-            work = self.take()
-            outcome = self.call.run(work.offset, work.line, work.attempt, self._within_limit)
+        while size < MAX_BYTES_IN_HAND and self.waiting and (self._admit is None or self.admitted(1)):
+            offset, line, attempt = self.take()
+            outcome = self.call.run(offset, line, attempt, self._within_limit)
             if outcome.error:
                 drop_broken_connections()
             outcomes.append(outcome)
@@ -135,9 +137,6 @@ class SequentialRunner(_Runner):
                 break
         alarm.cancel()
         return outcomes
-
-    def _within_limit(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return alarm.call(self.call.limits.timeout_s, function, *arguments)
 
 
 def drop_broken_connections() -> None:

@@ -46,10 +46,10 @@ class Alarm:
             try:
                 return function(*arguments)
             finally:
-                self.disarm()
+                self._armed = False
         except InputTimeout:
             # The alarm may have gone off between the end of the call and the line that disarms it.
-            self.disarm()
+            self._armed = False
             raise
 
     def arm(self, timeout_s: float, may_raise: Callable[[], bool] | None = None) -> None:

@@ -25,7 +25,6 @@ from runs import counters, dependencies, dispatch, launch, lost_calls, notices
 from runs.launch import LiveLaunch, PreparedRun
 from runs.models import TERMINAL, Batch, Run, RunStatus
 from statements.compiled import Compiled, Parameter
-from statements.cursors import prepared_cursor
 from workspaces import idempotency
 from workspaces.idempotency import Claim, FirstAnswer
 from workspaces.models import User, Workspace
@@ -138,9 +137,10 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
     while True:
         give_connection_back()  # a call that waits holds a thread, and need not hold a connection as well
         if notices.wait(run.uid) or time.monotonic() >= look_at:
-            status, now = _status(run), time.monotonic()
-            if status in TERMINAL:
-                return _answered(run)
+            found, now = _look(run), time.monotonic()
+            status = found.status if found else None
+            if found and status in TERMINAL:
+                return found
             if status == RunStatus.QUEUED and now >= withdraw_at and withdraw(run):
                 counters.LIVE_REFUSALS.labels("no_worker").inc()
                 raise _not_taken()
@@ -154,16 +154,6 @@ def _await_end(prepared: PreparedRun, has_hung_up: Callable[[], bool]) -> Run:
             look_at = min(now + LOOK_S, max(withdraw_at, now + notices.WAIT_S), give_up_at) if status else now
         if has_hung_up():
             raise _goes_on(run, "The caller hung up")
-
-
-def _answered(run: Run) -> Run:
-    found = _ANSWERED.first(pk=run.pk)
-    if found is None:
-        raise NotFound("The run was deleted.", {"run_uid": str(run.uid)})
-    return found
-
-
-_ANSWERED = Compiled(lambda: Run.objects.for_answer().filter(pk=Parameter("pk")))
 
 
 def _goes_on(run: Run, why: str) -> Unavailable:
@@ -183,18 +173,19 @@ def _not_taken() -> Unavailable:
     )
 
 
-def _status(run: Run) -> RunStatus | None:
-    """Return a run's status; None while the database does not answer."""
+def _look(run: Run) -> Run | None:
+    """Return a run as it stands now; None while the database does not answer."""
     try:
-        with prepared_cursor() as cursor:
-            cursor.execute("SELECT status FROM runs_run WHERE id = %s", [run.pk])
-            found = cursor.fetchone()
+        found = _FOR_ANSWER.first(pk=run.pk)
     except (OperationalError, InterfaceError):
         connection.close()
         return None
     if found is None:
         raise NotFound("The run was deleted.", {"run_uid": str(run.uid)})
-    return RunStatus(found[0])
+    return found
+
+
+_FOR_ANSWER = Compiled(lambda: Run.objects.for_answer().filter(pk=Parameter("pk")))
 
 
 def withdraw(run: Run) -> bool:

@@ -459,14 +459,14 @@ def test_a_notice_that_was_lost_costs_time_and_nothing_else(
 def test_a_notice_that_comes_too_early_is_no_answer(
     api: Api, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked, look = [], live._status
+    looked, look = [], live._look
 
     def mislead(*_: Any, **__: Any) -> bool:
         notices.post(Run.objects.get().uid)
         return True
 
     monkeypatch.setattr(doorbell, "ring", mislead)
-    monkeypatch.setattr(live, "_status", lambda run: looked.append(run) or look(run))
+    monkeypatch.setattr(live, "_look", lambda run: looked.append(run) or look(run))
     (answer,) = answers(
         lambda: api.post(DOUBLE, {"input": {"n": 2}}), work=lambda: bool(looked) and execution.execute_live()
     )

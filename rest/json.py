@@ -50,9 +50,10 @@ def parse(body: bytes, *, max_nodes: int = 2_000_000) -> Any:
     integers outside -2**63 to 2**63-1, nesting deeper than 64, more than `max_nodes` arrays and objects, and more than
     `MAX_VALUES` values. Of duplicate keys the last wins, at the place of the first.
     """
-    _refuse_too_much(body, max_nodes)
+    nodes = _refuse_too_much(body, max_nodes)
     suspicious = _is_suspicious(body)
-    value = _parse_shallow(body)
+    # What has no more arrays and objects than that is not nested deeper either.
+    value = _from_json(body) if nodes <= MAX_DEPTH else _parse_shallow(body)
     if value is _UNSURE:
         value, suspicious = _from_json(body), True
     if suspicious:
@@ -109,10 +110,14 @@ def _syntax_error(body: bytes, text: str) -> BadInput:
     )
 
 
-def _refuse_too_much(body: bytes, max_nodes: int) -> None:
-    """Count arrays and objects, and the commas between values, before any value is made."""
-    if _count_nodes(body) <= max_nodes and body.count(b",") <= MAX_VALUES:
-        return
+def _refuse_too_much(body: bytes, max_nodes: int) -> int:
+    """Count arrays and objects, and the commas between values, before any value is made.
+
+    Returns how many arrays and objects there are, at most.
+    """
+    nodes = _count_nodes(body)
+    if nodes <= max_nodes and body.count(b",") <= MAX_VALUES:
+        return nodes
     # What stands inside texts does not count. Telling it apart is slow, so only now.
     nodes = commas = 0
     for part in _outside_texts(body):
@@ -129,6 +134,7 @@ def _refuse_too_much(body: bytes, max_nodes: int) -> None:
             f"The body holds more than the {MAX_VALUES:,} values allowed. Send fewer inputs at once.",
             {"limit": MAX_VALUES},
         )
+    return nodes
 
 
 def _count_nodes(text: bytes) -> int:

@@ -10,6 +10,7 @@ from django.test import RequestFactory
 from config import database
 
 
+@pytest.mark.django_db  # a request looks at the connection that a test before it may have opened
 def test_what_is_served_reads_no_content_type_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "is_shared_by_threads", False)  # which the import changes
     from config.wsgi import application

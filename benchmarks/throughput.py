@@ -3,8 +3,8 @@
 The inputs are 200 bytes of random text, which hardly compresses. The floor (`benchmarks.floor`) is one process that
 parses, stores, calls and stores, with no queue. Peers (`benchmarks.peers`) run as their guides say, two processes each,
 on Valkey and PostgreSQL of their own, and get fewer inputs: they take the same time for each, however many there are.
-Everybody starts for his turn and ends after it, so that nobody's idle processes take the others' time, and does the
-whole once before it is measured: a server in use has its memory, and has made what is made once.
+Everybody starts for his turn and ends after it, so that nobody's idle processes take the others' time. Who gets all
+does the whole once before it is measured: a server in use has its memory, and has made what is made once.
 """
 
 from __future__ import annotations
@@ -151,7 +151,8 @@ def _peer(name: str, servers: TemporaryServers) -> float:
         assert driver.stdout
         try:
             driver.stdout.readline()
-            for asked in (count, count):  # the first for everything that is made once, the worker's start included
+            # The first for everything that is made once, the start of the worker included.
+            for asked in (MORE_OF.get(name, 200), count):
                 driver.stdin.write(f"{asked}\n")
                 driver.stdin.flush()
                 seconds = float(driver.stdout.readline())

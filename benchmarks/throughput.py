@@ -130,7 +130,7 @@ def rate(running: Running, body: bytes, count: int) -> float:
 def _until_next_look(run: dict[str, Any], elapsed: float) -> float:
     """Return for how long to wait: until the run has ended, should it go on as it did."""
     done = run["succeeded_count"]
-    left = elapsed * (run["input_count"] / done - 1) if done else POLL_S
+    left = elapsed * (run["input_count"] / done - 1) if done else POLL_S * run["input_count"] / INPUTS
     return min(max(left, 0.01), POLL_S)
 
 

@@ -168,7 +168,7 @@ class FilterSet(django_filters.FilterSet):
         """Return the rows the query asks for, or raise `BadParameters` for the first value that cannot be."""
         data = QueryDict(mutable=True)
         for name in cls.base_filters:
-            if name in query.names:
+            if name in query:
                 data.setlist(name, query.sent(name))
         if not data:  # to make the filters and their form takes a seventh of such a request
             return queryset

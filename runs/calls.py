@@ -15,7 +15,7 @@ from django.conf import settings
 from actions import ActionDefinition, ActionError, Context, Retry
 from actions.exceptions import backoff_s
 from actions.limits import Limits
-from actions.output import OutputLimits, OutputType
+from actions.output import OutputLimits
 from actions.problems import printable
 from rest.errors import ApiError, BadInput, GenericError, TimedOut, stored_error
 from runs.checkpoint import Outcome
@@ -40,7 +40,6 @@ class Call:
     identity_ids: tuple[str, ...] = ()
     identity_mode: str | None = None
     output_limits: OutputLimits = field(init=False)
-    output: OutputType = field(init=False)
     is_single: bool = field(init=False)
     takes_context: bool = field(init=False)
 
@@ -48,7 +47,6 @@ class Call:
         # What is the same for every input is worked out once: an input that takes no time is 10 us in all.
         signature = self.definition.signature
         object.__setattr__(self, "output_limits", _output_limits(self.max_results))
-        object.__setattr__(self, "output", signature.output)
         object.__setattr__(self, "is_single", signature.output_kind == "single")
         object.__setattr__(self, "takes_context", signature.takes_context)
 
@@ -85,13 +83,13 @@ class Call:
     def _outputs(self, line: bytes, offset: int, attempt: int, started_at: float) -> list[bytes]:
         returned = self._called(line, offset, attempt, started_at)
         if self.is_single:
-            return [self.output.dump(returned, max_bytes=self.output_limits.max_bytes_each)]
+            return [self.definition.dump_output(returned, max_bytes=self.output_limits.max_bytes_each)]
         return self.definition.dump_outputs(returned, self.output_limits)
 
     async def _outputs_async(self, line: bytes, offset: int, attempt: int, started_at: float) -> list[bytes]:
         returned = self._called(line, offset, attempt, started_at)
         if self.is_single:
-            return [self.output.dump(await returned, max_bytes=self.output_limits.max_bytes_each)]
+            return [self.definition.dump_output(await returned, max_bytes=self.output_limits.max_bytes_each)]
         return await self.definition.dump_outputs_async(returned, self.output_limits)
 
     def _called(self, line: bytes, offset: int, attempt: int, started_at: float) -> Any:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from actions import ActionDefinition, action, registry
 from runs import checkpoint, dispatch, execution
 from runs.models import Batch, BatchStatus, ResultChunk, Run, RunProgress, RunStatus
+from runs.watchdog import Watchdog
 from tests.factories import Member, Number, counts, define, inputs_of, launch, numbers, reread, work
 
 pytestmark = pytest.mark.django_db
@@ -157,6 +158,23 @@ def test_the_whole_batch_takes_few_queries_whatever_its_size(
     with django_assert_max_num_queries(5):
         execution.execute(lease, stop_at=time.monotonic() + 5)
     assert counts(run) == (1_000, 0, 0, 0)
+
+
+def test_each_input_that_takes_time_is_given_time_by_lease_and_watchdog(
+    acme: Member, double: ActionDefinition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extended: list[float] = []
+    noted: list[object] = []
+    monkeypatch.setattr(execution.keeper, "extend", extended.append)
+    monkeypatch.setattr(Watchdog, "note_start", lambda self: noted.append(self))
+    define("process", lambda n: time.sleep(execution.STARTS_TOLD_S + 0.01), timeout_s=7)
+    launch("act", numbers(4), by=acme, batch_size=4)
+    work()
+    assert len(extended) == len(noted) == 4
+    assert min(extended) > 7  # its time limit, with time to end after it
+    launch("double", numbers(1_000), by=acme, batch_size=1_000)
+    work()
+    assert len(extended) < 504  # short ones share it
 
 
 def test_times_of_an_input_are_its_own(acme: Member) -> None:

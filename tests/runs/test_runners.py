@@ -187,6 +187,13 @@ def test_calls_that_share_a_timer_have_each_their_own_limit() -> None:
     alarm.cancel()
 
 
+def test_what_comes_after_a_call_has_no_limit() -> None:
+    alarm.install()
+    assert alarm.call(0.05, lambda: "short") == "short"
+    time.sleep(0.06)  # its timer goes off here
+    alarm.cancel()
+
+
 def test_a_timer_that_an_action_stopped_is_set_anew() -> None:
     alarm.install()
     alarm.call(0.1, lambda: signal.setitimer(signal.ITIMER_REAL, 0))

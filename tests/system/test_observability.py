@@ -40,7 +40,7 @@ class Watched:
         return [json.loads(line) for text in texts for line in text.splitlines() if line.startswith("{")]
 
     def risen(self, *key: str) -> float:
-        return samples(self.installation)[key] - self.before.get(key, 0.0)
+        return samples(self.installation).get(key, 0.0) - self.before.get(key, 0.0)  # none until a process tells
 
 
 def samples(installation: Installation) -> dict[tuple[str, ...], float]:
